@@ -1,0 +1,228 @@
+//! The contract's sections The idea and Files: logs that are removed, rotated, cut or copied.
+
+mod common;
+
+use common::check::created;
+use common::dir::TempDir;
+use common::server::{Posted, Server};
+use common::tool_command;
+use std::fs::{self, File};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+const LOG: &str = "/chat/room";
+
+/// A server that has the room open: it wrote a line and read it.
+fn busy(dir: &TempDir) -> (Server, Posted) {
+    let server = Server::on(dir);
+    server.say("room", "omri", "first");
+    let posted = server.say("room", "omri", "second");
+    assert_eq!(server.get(LOG).etag(), posted.etag);
+    (server, posted)
+}
+
+/// Checks that the room is another log now, and which.
+fn check_new_log(dir: &TempDir, server: &Server, old: &Posted, text: &str) {
+    for headers in [&[][..], &[("If-None-Match", old.etag.as_str())]] {
+        let log = server.get_with(LOG, headers);
+        assert_eq!((log.status, log.text()), (200, text));
+        assert_ne!(log.cursor().epoch, old.cursor.epoch);
+        assert_eq!(log.cursor().length, text.len() as u64);
+    }
+    let resumed = [("Range", "bytes=1-"), ("If-Range", old.etag.as_str())];
+    assert_eq!(server.get_with(LOG, &resumed).text(), text);
+    let posted = server.say("room", "omri", "in the new log");
+    assert_ne!(posted.cursor.epoch, old.cursor.epoch);
+    assert_eq!(dir.read("room.log"), (text.to_string() + &posted.line).as_bytes());
+    assert_eq!(server.get(LOG).etag(), posted.etag);
+}
+
+/// A removed log is an empty one with another cursor, for readers and writers.
+#[test]
+fn removed() {
+    let dir = TempDir::new();
+    let (server, old) = busy(&dir);
+    fs::remove_file(dir.file("room.log")).expect("removed");
+    let log = server.get(LOG);
+    assert_eq!((log.text(), log.etag()), ("", "\"0-0\""));
+    check_new_log(&dir, &server, &old, "");
+}
+
+/// A removed log is noticed by a post that comes before any read.
+#[test]
+fn removed_and_posted() {
+    let dir = TempDir::new();
+    let (server, old) = busy(&dir);
+    fs::remove_file(dir.file("room.log")).expect("removed");
+    let posted = server.say("room", "omri", "new first");
+    assert_ne!(posted.cursor.epoch, old.cursor.epoch);
+    assert_eq!(dir.read("room.log"), posted.line.as_bytes());
+}
+
+/// A rotated log stays as it was, and the room begins anew.
+#[test]
+fn rotated() {
+    let dir = TempDir::new();
+    let (server, old) = busy(&dir);
+    let before = dir.read("room.log");
+    fs::rename(dir.file("room.log"), dir.file("room.log.1")).expect("rotated");
+    check_new_log(&dir, &server, &old, "");
+    assert_eq!(dir.read("room.log.1"), before);
+}
+
+/// A log that another file took the place of is that file, be it longer or shorter.
+#[test]
+fn replaced() {
+    for text in ["another first line\n", &"a longer log of many lines\n".repeat(1000)] {
+        let dir = TempDir::new();
+        let (server, old) = busy(&dir);
+        fs::write(dir.file("new"), text).expect("written");
+        fs::rename(dir.file("new"), dir.file("room.log")).expect("replaced");
+        check_new_log(&dir, &server, &old, text);
+    }
+}
+
+/// A log that was cut to nothing in place (`copytruncate`) begins anew.
+#[test]
+fn truncated() {
+    let dir = TempDir::new();
+    let (server, old) = busy(&dir);
+    File::create(dir.file("room.log")).expect("cut");
+    check_new_log(&dir, &server, &old, "");
+}
+
+/// A log that was cut and filled again in place, even to the same length, is another log.
+#[test]
+fn rewritten() {
+    let dir = TempDir::new();
+    let (server, old) = busy(&dir);
+    let length = dir.read("room.log").len();
+    let text = "x".repeat(length / 2 - 1) + "\n" + &"y".repeat(length - length / 2 - 1) + "\n";
+    fs::write(dir.file("room.log"), &text).expect("rewritten");
+    check_new_log(&dir, &server, &old, &text);
+}
+
+/// A log without its last line, cut in place, keeps its epoch and has its shorter length.
+#[test]
+fn shortened() {
+    let dir = TempDir::new();
+    let (server, old) = busy(&dir);
+    let length = old.cursor.length - old.line.len() as u64;
+    let file = File::options().write(true).open(dir.file("room.log")).expect("the log");
+    file.set_len(length).expect("cut");
+    let log = server.get(LOG);
+    assert_eq!(log.cursor().length, length);
+    assert_eq!(log.cursor().epoch, old.cursor.epoch);
+    let posted = server.say("room", "omri", "third");
+    assert_eq!(posted.cursor.length, length + posted.line.len() as u64);
+    assert_eq!(server.get(LOG).body, dir.read("room.log"));
+}
+
+/// The epoch stays the same in a backup and a copy, and after a restart.
+#[test]
+fn copied() {
+    let dir = TempDir::new();
+    let (mut server, old) = busy(&dir);
+    let copy = TempDir::new();
+    fs::copy(dir.file("room.log"), copy.file("room.log")).expect("copied");
+    fs::copy(dir.file("room.log"), copy.file("other name.log")).expect("copied");
+    let other = Server::on(&copy);
+    assert_eq!(other.get(LOG).etag(), old.etag);
+    assert_eq!(other.get("/chat/other%20name").etag(), old.etag);
+    server.kill();
+    let server = Server::on(&dir);
+    assert_eq!(server.get(LOG).etag(), old.etag);
+    assert_eq!(server.say("room", "omri", "third").cursor.epoch, old.cursor.epoch);
+    fs::rename(dir.file("room.log"), dir.file("room.log.1")).expect("moved");
+    assert_eq!(server.get(LOG).etag(), "\"0-0\"");
+    fs::copy(copy.file("room.log"), dir.file("room.log")).expect("restored");
+    assert_eq!(server.get(LOG).etag(), old.etag);
+}
+
+/// The epoch is of the first line alone: it stays while the log grows.
+#[test]
+fn epoch_of_the_first_line() {
+    let dir = TempDir::new();
+    let server = Server::on(&dir);
+    fs::write(dir.file("a.log"), "the same first line\n").expect("written");
+    fs::write(dir.file("b.log"), "the same first line\nand another\n").expect("written");
+    fs::write(dir.file("c.log"), "the same first line \n").expect("written");
+    let epoch = |room: &str| server.get(&format!("/chat/{room}")).cursor().epoch;
+    assert_eq!(epoch("a"), epoch("b"));
+    assert_ne!(epoch("a"), epoch("c"));
+    for room in ["a", "b"] {
+        let before = epoch(room);
+        assert_eq!(server.say(room, "omri", "more").cursor.epoch, before);
+        assert_eq!(epoch(room), before);
+    }
+}
+
+/// A post that waited for a lock while the log was rotated goes to the new log, not the old.
+#[test]
+fn rotated_under_the_lock() {
+    let dir = TempDir::new();
+    let (server, _) = busy(&dir);
+    let before = dir.read("room.log");
+    let file = File::open(dir.file("room.log")).expect("the log");
+    file.lock().expect("locked");
+    let (done, waiting) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| done.send(server.post("room", "omri", "third")).expect("heard"));
+        let early = waiting.recv_timeout(Duration::from_millis(200));
+        assert!(early.is_err(), "posted under a foreign lock: {early:?}");
+        fs::rename(dir.file("room.log"), dir.file("room.log.1")).expect("rotated");
+        file.unlock().expect("unlocked");
+        let answer = waiting.recv_timeout(common::DEADLINE).expect("posted once it is free");
+        let posted = created(&answer);
+        assert_eq!(dir.read("room.log"), posted.line.as_bytes());
+        assert_eq!(posted.cursor.length, posted.line.len() as u64);
+    });
+    assert_eq!(dir.read("room.log.1"), before, "nothing goes to the rotated log");
+}
+
+/// Posts that go on while a log is rotated again and again are each in one of the logs, once.
+#[test]
+fn rotated_again_and_again() {
+    let dir = TempDir::new();
+    let server = Server::on(&dir);
+    let posters = 4;
+    let lines: Vec<String> = thread::scope(|scope| {
+        let posters: Vec<_> = (0..posters)
+            .map(|poster| {
+                let server = &server;
+                let say = move |number| {
+                    server.say("room", "omri", &format!("poster {poster} line {number}")).line
+                };
+                scope.spawn(move || (0..100).map(say).collect::<Vec<_>>())
+            })
+            .collect();
+        let mut number = 0;
+        while posters.iter().any(|poster| !poster.is_finished()) {
+            let rotated = dir.file(&format!("room.log.{number}"));
+            number += usize::from(fs::rename(dir.file("room.log"), rotated).is_ok());
+            thread::sleep(Duration::from_millis(3));
+        }
+        posters.into_iter().flat_map(|poster| poster.join().expect("posted")).collect()
+    });
+    let names = dir.names().into_iter().filter(|name| name.starts_with("room.log"));
+    let all: String =
+        names.map(|name| String::from_utf8(dir.read(&name)).expect("UTF-8")).collect();
+    let mut stored: Vec<&str> = all.split_inclusive('\n').collect();
+    let mut posted: Vec<&str> = lines.iter().map(String::as_str).collect();
+    stored.sort_unstable();
+    posted.sort_unstable();
+    assert_eq!(stored, posted);
+}
+
+/// A log that a script moved and compressed is out of the room's way.
+#[test]
+fn moved_by_a_shell() {
+    let dir = TempDir::new();
+    let (server, old) = busy(&dir);
+    let script = "mv \"$0\" \"$0.1\" && gzip \"$0.1\"";
+    let status = tool_command("sh").args(["-c", script]).arg(dir.file("room.log")).status();
+    assert!(status.expect("the shell").success());
+    assert_eq!(server.get("/chat/room.log.1").text(), "");
+    check_new_log(&dir, &server, &old, "");
+}
