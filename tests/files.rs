@@ -249,6 +249,7 @@ fn store_that_cannot() {
     server.say("room", "omri", "hi");
     fs::remove_dir_all(&store).expect("removed");
     refused(&server.post("room", "omri", "hi"), 503, &[]);
+    eventually("health says so", || server.get("/-/health").status == 503);
     refused(&server.get("/-/health"), 503, &[]);
     eventually("a word on standard error", || server.said().len() > 1);
 }

@@ -98,7 +98,7 @@ fn curl_goes_on() {
     let file = dir.file("download");
     let path = file.to_str().expect("UTF-8");
     let url = format!("http://{}/chat/room", server.address);
-    let args = ["-sS", "-f", "-m", "20", "-C", "-", "-o", path, &url];
+    let args = ["-sS", "-m", "20", "-C", "-", "-o", path, &url];
     goes_on(&server, &file, "curl", &args, 200);
     for _ in 0..3 {
         grow(&server);
