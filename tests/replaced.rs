@@ -7,6 +7,7 @@ use common::dir::TempDir;
 use common::server::{Posted, Server};
 use common::{eventually, tool_command};
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -218,6 +219,40 @@ fn rotated_again_and_again() {
     stored.sort_unstable();
     posted.sort_unstable();
     assert_eq!(stored, posted);
+}
+
+/// A store that was moved aside, with another in its place, is that other one before long.
+#[test]
+fn store_replaced() {
+    let dir = TempDir::new();
+    let (store, aside) = (dir.file("store"), dir.file("aside"));
+    let server = Server::on(&store);
+    let old = server.say("room", "omri", "first");
+    assert_eq!(server.get(LOG).text(), old.line);
+    fs::rename(&store, &aside).expect("moved");
+    fs::create_dir(&store).expect("made");
+    fs::write(store.join("room.log"), "another log\n").expect("written");
+    eventually("the other log is read", || server.get(LOG).text() == "another log\n");
+    server.say("room", "omri", "second");
+    assert_eq!(fs::read(aside.join("room.log")).expect("the old log"), old.line.as_bytes());
+}
+
+/// A log that is a symbolic link is the file that it leads to, also when it leads elsewhere.
+#[test]
+fn symbolic_link() {
+    let dir = TempDir::new();
+    fs::write(dir.file("one"), "one\n").expect("written");
+    fs::write(dir.file("two"), "two\n").expect("written");
+    symlink("one", dir.file("room.log")).expect("linked");
+    let server = Server::on(&dir);
+    assert_eq!(server.get(LOG).text(), "one\n");
+    let posted = server.say("room", "omri", "hi");
+    assert_eq!(dir.read("one"), ("one\n".to_string() + &posted.line).as_bytes());
+    symlink("two", dir.file("new")).expect("linked");
+    fs::rename(dir.file("new"), dir.file("room.log")).expect("replaced");
+    eventually("the other file is read", || server.get(LOG).text() == "two\n");
+    let posted = server.say("room", "omri", "hi");
+    assert_eq!(dir.read("two"), ("two\n".to_string() + &posted.line).as_bytes());
 }
 
 /// A log that a script moved and compressed is out of the room's way.
