@@ -7,6 +7,7 @@ use common::dir::TempDir;
 use common::server::{Posted, Server};
 use common::{eventually, tool_command};
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::sync::mpsc;
 use std::thread;
@@ -21,6 +22,19 @@ fn busy(dir: &TempDir) -> (Server, Posted) {
     let posted = server.say("room", "omri", "second");
     assert_eq!(server.get(LOG).etag(), posted.etag);
     (server, posted)
+}
+
+/// Shows something on a room that was just written to, and on one left alone for a while.
+fn in_each_age(show: impl Fn(&TempDir, Server, Posted)) {
+    for age in [Duration::ZERO, Duration::from_millis(150)] {
+        let dir = TempDir::new();
+        let (server, old) = busy(&dir);
+        thread::sleep(age); // The room's age, as its file's times tell it.
+        for _ in 0..3 {
+            assert_eq!(server.get(LOG).etag(), old.etag);
+        }
+        show(&dir, server, old);
+    }
 }
 
 /// Checks that the room is another log now, and which.
@@ -42,87 +56,102 @@ fn check_new_log(dir: &TempDir, server: &Server, old: &Posted, text: &str) {
 /// A removed log is an empty one with another cursor, for readers and writers.
 #[test]
 fn removed() {
-    let dir = TempDir::new();
-    let (server, old) = busy(&dir);
-    fs::remove_file(dir.file("room.log")).expect("removed");
-    let log = server.get(LOG);
-    assert_eq!((log.text(), log.etag()), ("", "\"0-0\""));
-    check_new_log(&dir, &server, &old, "");
+    in_each_age(|dir, server, old| {
+        fs::remove_file(dir.file("room.log")).expect("removed");
+        let log = server.get(LOG);
+        assert_eq!((log.text(), log.etag()), ("", "\"0-0\""));
+        check_new_log(dir, &server, &old, "");
+    });
 }
 
 /// A removed log is noticed by a post that comes before any read.
 #[test]
 fn removed_and_posted() {
-    let dir = TempDir::new();
-    let (server, old) = busy(&dir);
-    fs::remove_file(dir.file("room.log")).expect("removed");
-    let posted = server.say("room", "omri", "new first");
-    assert_ne!(posted.cursor.epoch, old.cursor.epoch);
-    assert_eq!(dir.read("room.log"), posted.line.as_bytes());
+    in_each_age(|dir, server, old| {
+        fs::remove_file(dir.file("room.log")).expect("removed");
+        let posted = server.say("room", "omri", "new first");
+        assert_ne!(posted.cursor.epoch, old.cursor.epoch);
+        assert_eq!(dir.read("room.log"), posted.line.as_bytes());
+    });
 }
 
 /// A rotated log stays as it was, and the room begins anew.
 #[test]
 fn rotated() {
-    let dir = TempDir::new();
-    let (server, old) = busy(&dir);
-    let before = dir.read("room.log");
-    fs::rename(dir.file("room.log"), dir.file("room.log.1")).expect("rotated");
-    check_new_log(&dir, &server, &old, "");
-    assert_eq!(dir.read("room.log.1"), before);
+    in_each_age(|dir, server, old| {
+        let before = dir.read("room.log");
+        fs::rename(dir.file("room.log"), dir.file("room.log.1")).expect("rotated");
+        check_new_log(dir, &server, &old, "");
+        assert_eq!(dir.read("room.log.1"), before);
+    });
 }
 
 /// A log that another file took the place of is that file, be it longer or shorter.
 #[test]
 fn replaced() {
     for text in ["another first line\n", &"a longer log of many lines\n".repeat(1000)] {
-        let dir = TempDir::new();
-        let (server, old) = busy(&dir);
-        fs::write(dir.file("new"), text).expect("written");
-        fs::rename(dir.file("new"), dir.file("room.log")).expect("replaced");
-        check_new_log(&dir, &server, &old, text);
+        in_each_age(|dir, server, old| {
+            fs::write(dir.file("new"), text).expect("written");
+            fs::rename(dir.file("new"), dir.file("room.log")).expect("replaced");
+            check_new_log(dir, &server, &old, text);
+        });
     }
 }
 
 /// A log that was cut to nothing in place (`copytruncate`) begins anew.
 #[test]
 fn truncated() {
-    let dir = TempDir::new();
-    let (server, old) = busy(&dir);
-    File::create(dir.file("room.log")).expect("cut");
-    check_new_log(&dir, &server, &old, "");
+    in_each_age(|dir, server, old| {
+        File::create(dir.file("room.log")).expect("cut");
+        check_new_log(dir, &server, &old, "");
+    });
 }
 
 /// A log that was cut and filled again in place, even to the same length, is another log.
 #[test]
 fn rewritten() {
-    let dir = TempDir::new();
-    let (server, old) = busy(&dir);
-    let length = dir.read("room.log").len();
-    let text = "x".repeat(length / 2 - 1) + "\n" + &"y".repeat(length - length / 2 - 1) + "\n";
-    let modified = || fs::metadata(dir.file("room.log")).and_then(|meta| meta.modified());
-    let before = modified().expect("a time");
-    eventually("the clock of the file system goes on", || {
-        fs::write(dir.file("room.log"), &text).expect("rewritten");
-        modified().expect("a time") != before
+    in_each_age(|dir, server, old| {
+        let length = dir.read("room.log").len();
+        let text = "x".repeat(length / 2 - 1) + "\n" + &"y".repeat(length - length / 2 - 1) + "\n";
+        let modified = || fs::metadata(dir.file("room.log")).and_then(|meta| meta.modified());
+        let before = modified().expect("a time");
+        eventually("the clock of the file system goes on", || {
+            fs::write(dir.file("room.log"), &text).expect("rewritten");
+            modified().expect("a time") != before
+        });
+        check_new_log(dir, &server, &old, &text);
     });
-    check_new_log(&dir, &server, &old, &text);
 }
 
 /// A log without its last line, cut in place, keeps its epoch and has its shorter length.
 #[test]
 fn shortened() {
-    let dir = TempDir::new();
-    let (server, old) = busy(&dir);
-    let length = old.cursor.length - old.line.len() as u64;
-    let file = File::options().write(true).open(dir.file("room.log")).expect("the log");
-    file.set_len(length).expect("cut");
-    let log = server.get(LOG);
-    assert_eq!(log.cursor().length, length);
-    assert_eq!(log.cursor().epoch, old.cursor.epoch);
-    let posted = server.say("room", "omri", "third");
-    assert_eq!(posted.cursor.length, length + posted.line.len() as u64);
-    assert_eq!(server.get(LOG).body, dir.read("room.log"));
+    in_each_age(|dir, server, old| {
+        let length = old.cursor.length - old.line.len() as u64;
+        let file = File::options().write(true).open(dir.file("room.log")).expect("the log");
+        file.set_len(length).expect("cut");
+        let log = server.get(LOG);
+        assert_eq!(log.cursor().length, length);
+        assert_eq!(log.cursor().epoch, old.cursor.epoch);
+        let posted = server.say("room", "omri", "third");
+        assert_eq!(posted.cursor.length, length + posted.line.len() as u64);
+        assert_eq!(server.get(LOG).body, dir.read("room.log"));
+    });
+}
+
+/// A script's line is there at the next read, however long the log was left alone before.
+#[test]
+fn appended() {
+    in_each_age(|dir, server, old| {
+        for number in 1..=3 {
+            let mut file =
+                File::options().append(true).open(dir.file("room.log")).expect("the log");
+            file.write_all(b"by hand\n").expect("appended");
+            let log = server.get_with(LOG, &[("If-None-Match", old.etag.as_str())]);
+            assert_eq!(log.cursor().length, old.cursor.length + 8 * number);
+            assert_eq!(log.body, dir.read("room.log"));
+        }
+    });
 }
 
 /// The epoch stays the same in a backup and a copy, and after a restart.
@@ -258,11 +287,11 @@ fn symbolic_link() {
 /// A log that a script moved and compressed is out of the room's way.
 #[test]
 fn moved_by_a_shell() {
-    let dir = TempDir::new();
-    let (server, old) = busy(&dir);
-    let script = "mv \"$0\" \"$0.1\" && gzip \"$0.1\"";
-    let status = tool_command("sh").args(["-c", script]).arg(dir.file("room.log")).status();
-    assert!(status.expect("the shell").success());
-    assert_eq!(server.get("/chat/room.log.1").text(), "");
-    check_new_log(&dir, &server, &old, "");
+    in_each_age(|dir, server, old| {
+        let script = "mv \"$0\" \"$0.1\" && gzip \"$0.1\"";
+        let status = tool_command("sh").args(["-c", script]).arg(dir.file("room.log")).status();
+        assert!(status.expect("the shell").success());
+        assert_eq!(server.get("/chat/room.log.1").text(), "");
+        check_new_log(dir, &server, &old, "");
+    });
 }
