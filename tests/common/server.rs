@@ -106,8 +106,8 @@ impl Server {
         let log = Arc::clone(&said);
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let _ = first.send(line.clone());
-                log.lock().expect("no panic while locked").push(line);
+                log.lock().expect("no panic while locked").push(line.clone());
+                let _ = first.send(line);
             }
         });
         let mut server = Server { child, address: ([127, 0, 0, 1], 0).into(), said };
