@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LOG: &str = "/chat/room";
 
@@ -175,6 +175,37 @@ fn many_wait_for_the_lock() {
         assert!(log[..posted.cursor.length as usize].ends_with(posted.line.as_bytes()));
     }
     assert_eq!(server.get(LOG).text().lines().count(), 101);
+}
+
+/// However many rooms are locked by others, readers take no lock and wait for nobody.
+#[test]
+fn many_locked_rooms() {
+    let dir = TempDir::new();
+    let server = Server::on(&dir);
+    let locks: Vec<_> = (0..100)
+        .map(|number| {
+            let file = File::create(dir.file(&format!("locked{number}.log"))).expect("a log");
+            file.lock().expect("locked");
+            file
+        })
+        .collect();
+    fs::write(dir.file("room.log"), "a line\n").expect("written");
+    let mut posts: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    for (number, client) in posts.iter_mut().enumerate() {
+        let body = form("omri", "waiting");
+        let target =
+            format!("POST /chat/locked{number} HTTP/1.1\r\nHost: x\r\n{}: {}", FORM.0, FORM.1);
+        client.send(format!("{target}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
+    }
+    eventually("all came", || server.metric("catchat_connections") >= 100.0);
+    let start = Instant::now();
+    assert_eq!(server.get("/chat/locked0").text(), "");
+    assert_eq!(server.get(LOG).text(), "a line\n");
+    assert!(start.elapsed() < Duration::from_secs(5), "read after {:?}", start.elapsed());
+    drop(locks);
+    for client in &mut posts {
+        created(&client.answer("POST").expect("an answer"));
+    }
 }
 
 /// A torn last line that a dead writer left is cut off by the next post.
