@@ -62,13 +62,12 @@ pub struct App {
 }
 
 impl App {
-    /// The server's state.
-    pub fn new(rooms: Arc<Rooms>, config: &Config) -> App {
+    /// The state of the server of this name.
+    pub fn new(rooms: Arc<Rooms>, name: &str, config: &Config) -> App {
         App {
             rooms,
-            name: HeaderValue::from_str(&config.name)
-                .unwrap_or(HeaderValue::from_static("catchat")),
-            page: Page::new(&config.name, &config.host),
+            name: HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("catchat")),
+            page: Page::new(name, &config.host),
             health: Health::default(),
             body_timeout: config.timeouts.body,
         }
