@@ -4,6 +4,9 @@
 pub mod check;
 pub mod client;
 pub mod dir;
+pub mod live;
+pub mod poster;
+pub mod random;
 pub mod server;
 
 use std::process::{Command, Output, Stdio};
