@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a stream may be silent: longer than the time between two pings.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -279,7 +279,9 @@ impl Screen {
 
     /// Reads until the last line on the screen ends so.
     pub fn read_until(&mut self, live: &mut Live, end: &str) -> io::Result<()> {
+        let start = Instant::now();
         while !self.log.ends_with(end.as_bytes()) {
+            assert!(start.elapsed() < SILENCE, "{end:?} does not come");
             let ended = || io::Error::new(ErrorKind::UnexpectedEof, "the server ended the stream");
             let event = live.event()?.ok_or_else(ended)?;
             self.take(&event);
@@ -296,7 +298,9 @@ impl Screen {
         end: &str,
         random: &mut Random,
     ) -> usize {
+        let start = Instant::now();
         for cuts in 0.. {
+            assert!(start.elapsed() < 2 * SILENCE, "{end:?} does not come in {cuts} streams");
             let budget = random.in_range(1..30_000);
             let address = *random.of(&servers());
             let Ok(mut live) = self.resume(address, target, budget) else { continue };

@@ -1,11 +1,14 @@
 //! A poster that repeats each message until it is answered, as the contract lets it.
 
+use super::DEADLINE;
+use super::check::parse_line;
 use super::client::{Client, is_timeout};
 use super::live::unquoted;
 use super::random::Random;
 use super::server::{FORM, form};
 use std::io;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 /// Posts each message exactly once, on servers that come and go.
 pub struct Poster {
@@ -48,7 +51,9 @@ impl Poster {
         message: &str,
         random: &mut Random,
     ) -> String {
+        let start = Instant::now();
         loop {
+            assert!(start.elapsed() < DEADLINE, "no server takes {message:?}");
             match self.try_post(*random.of(&servers()), room, message) {
                 Ok(line) => return line,
                 Err(error) => assert!(!is_timeout(&error), "{error}"),
@@ -61,7 +66,7 @@ impl Poster {
 pub fn each_once(log: &[u8], posters: &[&str], messages: usize, message: impl Fn(usize) -> String) {
     let text = std::str::from_utf8(log).expect("UTF-8");
     for poster in posters {
-        let said = text.split_inclusive('\n').map(super::check::parse_line);
+        let said = text.split_inclusive('\n').map(parse_line);
         let said: Vec<&str> = said.filter(|(name, _)| name == poster).map(|line| line.1).collect();
         let all: Vec<String> = (0..messages).map(&message).collect();
         assert!(said == all, "{poster} said {said:?}");

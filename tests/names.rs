@@ -1,0 +1,143 @@
+//! The contract's section Server names: one friendly name a server, unique in its store.
+
+mod common;
+
+use common::dir::TempDir;
+use common::live::Live;
+use common::server::{Server, Setup, catchat};
+use std::collections::HashSet;
+use std::os::unix::fs::symlink;
+use std::process::Output;
+use std::thread;
+
+/// The name in the header, which the first line, the stream and the page must say too.
+fn name(server: &Server) -> String {
+    let page = server.get("/room");
+    let name = page.header("server-name").expect("a name").to_string();
+    assert_eq!(server.get("/-/health").header("server-name"), Some(name.as_str()));
+    assert_eq!(server.get("/no/such").header("server-name"), Some(name.as_str()));
+    let said = server.said().remove(0);
+    assert!(said.ends_with(&format!(", name {name}")), "{said:?}");
+    name
+}
+
+fn start(dir: &TempDir, count: usize) -> Vec<Server> {
+    (0..count).map(|_| Server::on(dir)).collect()
+}
+
+fn names(servers: &[Server]) -> Vec<String> {
+    servers.iter().map(name).collect()
+}
+
+/// The list in its order, and after its end each name with a 2.
+#[test]
+fn in_order() {
+    let dir = TempDir::new();
+    let servers = start(&dir, 28);
+    let names = names(&servers);
+    assert_eq!(names[..5], ["alpha", "bravo", "charlie", "delta", "echo"]);
+    assert_eq!(names[25..], ["zulu", "alpha-2", "bravo-2"]);
+    assert_eq!(names.iter().collect::<HashSet<_>>().len(), 28);
+    assert!(dir.logs().is_empty(), "a name makes no room");
+}
+
+/// A name is free again the moment its server is gone, killed or stopped, and only then.
+#[test]
+fn free_again() {
+    let dir = TempDir::new();
+    let mut servers = start(&dir, 3);
+    servers[1].kill();
+    servers[1] = Server::on(&dir);
+    assert_eq!(names(&servers), ["alpha", "bravo", "charlie"]);
+    servers[0].signal("TERM");
+    assert!(servers[0].exit(common::DEADLINE).success());
+    servers[2].kill();
+    let more = start(&dir, 3);
+    assert_eq!(names(&more), ["alpha", "charlie", "delta"]);
+    assert_eq!(name(&servers[1]), "bravo");
+}
+
+/// Servers that start at the same moment get names of their own.
+#[test]
+fn at_the_same_moment() {
+    let dir = TempDir::new();
+    let servers: Vec<Server> = thread::scope(|scope| {
+        let starts: Vec<_> = (0..10).map(|_| scope.spawn(|| Server::on(&dir))).collect();
+        starts.into_iter().map(|start| start.join().expect("started")).collect()
+    });
+    let names: HashSet<String> = names(&servers).into_iter().collect();
+    assert_eq!(names.len(), 10, "{names:?}");
+}
+
+/// Another store has names of its own; another path to the same store has not.
+#[test]
+fn one_store() {
+    let (dir, other) = (TempDir::new(), TempDir::new());
+    let first = Server::on(&dir);
+    assert_eq!(name(&Server::on(&other)), "alpha");
+    symlink(&*dir, other.file("link")).expect("a link");
+    assert_eq!(name(&Server::on(&other.file("link"))), "bravo");
+    assert_eq!(name(&first), "alpha");
+}
+
+fn run_named(dir: &TempDir, name: &str) -> Output {
+    let mut command = catchat();
+    command.args(["--listen", "127.0.0.1:0", "--name", name, "--store"]).arg(&**dir);
+    command.output().expect("it ends")
+}
+
+/// A name that a living server has is refused with one line and exit code 1, given or not.
+#[test]
+fn in_use() {
+    let dir = TempDir::new();
+    let mut named = Setup::on(&dir).name("my server").start();
+    let listed = Server::on(&dir);
+    for taken in ["my server", "alpha"] {
+        let output = run_named(&dir, taken);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(said.lines().count(), 1, "{said:?}");
+        assert!(said.contains("--name") && said.contains(taken), "{said:?}");
+    }
+    assert_eq!((name(&named), name(&listed)), ("my server".into(), "alpha".into()));
+    named.kill();
+    assert_eq!(name(&Setup::on(&dir).name("my server").start()), "my server");
+}
+
+/// A given name from the list is skipped by those who take the first that is free.
+#[test]
+fn given_from_the_list() {
+    let dir = TempDir::new();
+    let given = Setup::on(&dir).name("bravo").start();
+    let others = start(&dir, 2);
+    assert_eq!(names(&others), ["alpha", "charlie"]);
+    assert_eq!(name(&given), "bravo");
+}
+
+/// Names that would be awkward as files are names like any other.
+#[test]
+fn awkward() {
+    let dir = TempDir::new();
+    for given in [".", "..", "a.log", "%2E", "a%", "-", "<b>&\"'", "CON", "x".repeat(64).as_str()] {
+        let server = Setup::on(&dir).name(given).start();
+        assert_eq!(name(&server), given);
+        assert_eq!(run_named(&dir, given).status.code(), Some(1), "{given}");
+    }
+    assert!(dir.logs().is_empty(), "a name makes no room");
+}
+
+/// The stream and the page say the name, the page beside the host's, both as text.
+#[test]
+fn shown() {
+    let dir = TempDir::new();
+    let host = String::from_utf8(common::run_tool("uname", &["-n"]).stdout).expect("UTF-8");
+    for (given, shown) in [("bravo", "bravo"), ("<b>&amp;", "&#60;b&#62;&#38;amp;")] {
+        let server = Setup::on(&dir).name(given).start();
+        assert_eq!(Live::events(&server, "/chat/room", &[]).server, given);
+        for page in ["/", "/room"] {
+            let page = server.get(page);
+            assert!(page.text().contains(shown), "{given} is not on the page");
+            assert!(page.text().contains(host.trim()), "the host's name is not on the page");
+        }
+    }
+}
