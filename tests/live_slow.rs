@@ -54,7 +54,8 @@ fn never_reading() {
     let mut reader = Live::lines(&server, "/chat/room?tail=0&follow", &[]);
     let news = thread::scope(|scope| {
         for poster in ["anna", "ben", "cleo", "dan"] {
-            scope.spawn(|| post_many(server.address, poster, 2_500));
+            let address = server.address;
+            scope.spawn(move || post_many(address, poster, 2_500));
         }
         let mut seen = Vec::new();
         while seen.iter().filter(|&&byte| byte == b'\n').count() < 10_000 {
@@ -64,6 +65,7 @@ fn never_reading() {
     });
     let grown = server.memory_kib("VmRSS").saturating_sub(memory);
     let bound = SILENT as u64 * SUBSCRIBER_KIB + POSTING_KIB;
+    println!("{SILENT} silent subscribers cost {grown} KiB");
     assert!(grown < bound, "{SILENT} silent subscribers cost {grown} KiB");
     let log = dir.read("room.log");
     let from = start.length as usize;
@@ -77,7 +79,6 @@ fn never_reading() {
     drop((silent, reader));
     eventually("all are forgotten", || server.metric("catchat_streams") == 0.0);
 }
-
 
 /// A log of 100 MB streams as events and as lines, byte for byte, in bounded memory.
 #[test]
