@@ -71,9 +71,11 @@ pub fn parameter(mut parameters: &str, wanted: &str) -> Option<String> {
 
 /// A token or a quoted string, and what follows it.
 fn value(text: &str) -> Option<(String, &str)> {
+    let text = text.trim_start_matches([' ', '\t']);
     let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find(';').unwrap_or(text.len());
-        return Some((text[..end].trim().to_owned(), &text[end..]));
+        let (token, rest) = text.split_at(text.find(';').unwrap_or(text.len()));
+        let token = token.trim_end();
+        return (!token.contains([' ', '\t', '"'])).then(|| (token.to_owned(), rest));
     };
     let mut value = String::new();
     let mut chars = quoted.char_indices();
