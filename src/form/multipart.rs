@@ -48,6 +48,10 @@ fn after<'a>(
 
 /// The name in a part's `Content-Disposition: form-data; name="..."`.
 fn name(headers: &str) -> Option<String> {
+    // A line end that is not CRLF is read in one way here and in another elsewhere.
+    if headers.split("\r\n").any(|line| line.contains(['\r', '\n'])) {
+        return None;
+    }
     let value = headers.split("\r\n").find_map(|line| {
         let (header, value) = line.split_once(':')?;
         header.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
