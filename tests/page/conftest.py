@@ -174,7 +174,7 @@ class ChatPage:
     def __init__(self, context, url, name=None):
         self.tab = context.new_page()
         self.requests = []
-        self.tab.on("requestfinished", self.requests.append)
+        self.tab.on("requestfinished", lambda request: self.requests.append(request))
         self.streams = []
         self.tab.on("request", lambda request: request.resource_type == "eventsource" and self.streams.append(request))
         self.tab.goto(url)
