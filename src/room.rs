@@ -17,7 +17,8 @@ use crate::line::{self, Post};
 use crate::metrics::Metrics;
 use crate::report;
 use crate::store::append::{self, Appender, Locked, Written};
-use crate::store::read::{self, Look, Snapshot, Usage};
+use crate::store::log::Usage;
+use crate::store::snapshot::{self, Look, Snapshot};
 use crate::store::{StoreError, blocking, lock};
 
 /// How many threads commit and read files at the most.
@@ -106,7 +107,7 @@ impl Room {
         }
         let room = self.clone();
         blocking(move || {
-            let opened = read::open(&room.path, &room.shared.usage)?;
+            let opened = snapshot::open(&room.path, &room.shared.usage)?;
             *lock(&room.seen) = Some(opened.clone());
             Ok(opened)
         })
@@ -115,7 +116,7 @@ impl Room {
 
     fn look(&self) -> Result<Option<Arc<Snapshot>>, StoreError> {
         let mut seen = lock(&self.seen);
-        match read::look(&self.path, seen.as_ref())? {
+        match snapshot::look(&self.path, seen.as_ref())? {
             Look::Now(now) => {
                 if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &now)) {
                     *seen = Some(now.clone());

@@ -13,7 +13,7 @@ use crate::handlers::{App, NO_CACHE, Response, TEXT, respond};
 use crate::name::RoomName;
 use crate::route::ReadQuery;
 use crate::store::blocking;
-use crate::store::read::Snapshot;
+use crate::store::snapshot::Snapshot;
 
 /// Sends the log as it is at this moment.
 pub async fn read(
@@ -78,9 +78,11 @@ async fn log(snapshot: &Arc<Snapshot>, range: Range<u64>) -> Result<Body, Error>
 
 /// Where the last `lines` lines begin.
 async fn tail(snapshot: &Arc<Snapshot>, lines: u64) -> Result<u64, Error> {
-    if let Some(start) = snapshot.tail_in_memory(lines) {
+    let Some(log) = snapshot.log() else { return Ok(0) };
+    let length = snapshot.cursor.length;
+    if let Some(start) = log.tail_in_memory(lines, length) {
         return Ok(start);
     }
-    let snapshot = snapshot.clone();
-    Ok(blocking(move || snapshot.tail(lines)).await?)
+    let log = log.clone();
+    Ok(blocking(move || log.tail(lines, length)).await?)
 }
