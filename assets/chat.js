@@ -21,7 +21,7 @@ const NEAR_END_PX = 100; // nearer to the end, the reader follows new lines
 const NEAR_TOP_PX = 600; // nearer to the top, older lines are fetched
 const GROUP_MS = 5 * 60_000; // lines of one author within this time stand together
 
-// ---------------------------------------------------------------- cursors, lines, requests
+// ---- cursors, lines, requests
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
@@ -86,7 +86,7 @@ function pauseAfter(failures, [first, most]) {
   return Math.min(most, first * 2 ** failures) * (0.75 + Math.random() / 4);
 }
 
-// ---------------------------------------------------------------- reading
+// ---- reading
 
 /**
  * Follows one room's log from its last lines on, and hands every line to the view once.
@@ -122,8 +122,8 @@ class RoomLog {
       try {
         if (!this.#stream?.live || this.#doubted) await this.#catchUp();
         this.#failures = 0;
-        this.#view.reached();
         this.#tendStream();
+        this.#view.reached(Boolean(this.#stream?.live));
         pause = document.hidden ? HIDDEN_POLL_MS : this.#stream?.live ? FOREVER_MS : POLL_MS;
       } catch (error) {
         if (!(error instanceof Away)) console.error(error);
@@ -243,15 +243,15 @@ class RoomLog {
       if (this.#stream !== stream) return;
       stream.live = true;
       this.#expectEvent(SILENCE_MS);
-      this.#view.reached();
+      this.#view.reached(true);
       act(message);
     });
     on('server', ({ data }) => this.#view.server(data));
     on('reset', () => this.#replace());
     on('ping', ({ data }) => data !== formatCursor(this.cursor) && this.check());
     on('message', ({ data, lastEventId }) => {
-      const { epoch, length } = parseCursor(lastEventId);
-      this.#take([{ text: data, end: length }], epoch);
+      const cursor = parseCursor(lastEventId);
+      if (cursor) this.#take([{ text: data, end: cursor.length }], cursor.epoch);
     });
     source.addEventListener('error', () => this.#stream === stream && this.#endStream());
   }
@@ -289,35 +289,28 @@ class RoomLog {
   }
 }
 
-// ---------------------------------------------------------------- what this browser remembers
+// ---- what this browser remembers
 
-/** localStorage, where the browser allows it. */
-const memory = {
-  get(key) {
-    try {
-      return localStorage.getItem(key);
-    } catch {
-      return null;
-    }
-  },
-  set(key, value) {
-    try {
-      if (value) localStorage.setItem(key, value);
-      else localStorage.removeItem(key);
-    } catch {
-      // Full, or forbidden: the page holds what it has for as long as it is open.
-    }
-  },
-  keys(prefix) {
-    try {
-      return Object.keys(localStorage).filter((key) => key.startsWith(prefix)).sort();
-    } catch {
-      return [];
-    }
-  },
-};
+/** Does something with localStorage, which may be full or forbidden: the page works without. */
+function remembering(act) {
+  try {
+    return act(localStorage);
+  } catch {
+    return null;
+  }
+}
 
-// ---------------------------------------------------------------- writing
+/** What is remembered under a key. */
+function recall(key) {
+  return remembering((storage) => storage.getItem(key));
+}
+
+/** Remembers a text under a key, or nothing more. */
+function remember(key, text) {
+  remembering((storage) => (text ? storage.setItem(key, text) : storage.removeItem(key)));
+}
+
+// ---- writing
 
 /**
  * Messages on their way: kept until the server has answered for each, sent in order, each once.
@@ -343,7 +336,8 @@ class Outbox {
     this.#prefix = `catchat:out:${room}:`;
     this.#log = log;
     this.#view = view;
-    this.items = memory.keys(this.#prefix).map((key) => ({ ...JSON.parse(memory.get(key)), key }));
+    const keys = remembering(Object.keys)?.filter((key) => key.startsWith(this.#prefix)) ?? [];
+    this.items = keys.sort().map((key) => ({ ...JSON.parse(recall(key)), key }));
   }
 
   /** Keeps a message and sends it as soon as it can be. */
@@ -358,7 +352,7 @@ class Outbox {
 
   /** Takes a message out, sent or not. */
   remove(item) {
-    memory.set(item.key, null);
+    remember(item.key, null);
     this.items = this.items.filter((other) => other !== item);
     this.#view.pending(this.items);
   }
@@ -366,8 +360,8 @@ class Outbox {
   /** Lets go of the messages whose lines are shown by now. */
   reap() {
     const { cursor } = this.#log;
-    const shown = ({ posted }) => posted && (posted.epoch !== cursor?.epoch || posted.length <= cursor.length);
-    this.items.filter(shown).forEach((item) => this.remove(item));
+    const isShown = ({ posted }) => posted && (!sameLog(posted, cursor) || posted.length <= cursor.length);
+    this.items.filter(isShown).forEach((item) => this.remove(item));
   }
 
   /** Sends what waits, in order. */
@@ -412,7 +406,7 @@ class Outbox {
   #posted(item, cursor) {
     item.posted = cursor;
     this.#newest = cursor;
-    memory.set(item.key, null);
+    remember(item.key, null);
     // The same words again are another message, not to be found in this one's line.
     const again = (other) => !other.posted && other.username === item.username && other.message === item.message;
     for (const other of this.items.filter(again)) {
@@ -438,15 +432,13 @@ class Outbox {
   /** Where in the log, between two offsets, the line of this message ends; 0 where it is not. */
   async #search({ username, message }, from, to) {
     const wanted = `${username}: ${message.replace(/\r\n|[\r\n\v\f\u0085\u2028\u2029]/g, '⏎')}`;
-    for (let size = SEARCH_BYTES; from < to; ) {
-      const { status, bytes } = await askRange(this.#url, from, Math.min(from + size, to));
+    while (from < to) {
+      const { status, bytes } = await askRange(this.#url, from, Math.min(from + SEARCH_BYTES, to));
       if (status !== 206) throw new Away();
       const found = linesOf(bytes, from);
       const line = found.find(({ text }) => text.slice('[2018-02-25 14:00:51] '.length) === wanted);
       if (line) return line.end;
-      if (found.length > 0) from = found.at(-1).end;
-      else if (from + size < to) size *= 4; // a line longer than what was asked for
-      else break;
+      from = found.at(-1)?.end ?? from + SEARCH_BYTES;
     }
     return 0;
   }
@@ -454,16 +446,17 @@ class Outbox {
   /** The newest cursor that this page has seen, in the log or in an answer to a post. */
   #seen() {
     const { cursor } = this.#log;
-    const ahead = cursor && this.#newest?.epoch === cursor.epoch && this.#newest.length > cursor.length;
-    return cursor && formatCursor(ahead ? this.#newest : cursor);
+    const newest = this.#newest ?? cursor;
+    const ahead = cursor && sameLog(newest, cursor) && newest.length > cursor.length;
+    return cursor && formatCursor(ahead ? newest : cursor);
   }
 
   #save({ key, username, message, after, refused }) {
-    memory.set(key, JSON.stringify({ username, message, after, refused }));
+    remember(key, JSON.stringify({ username, message, after, refused }));
   }
 }
 
-// ---------------------------------------------------------------- lines on the page
+// ---- lines on the page
 
 const shortTime = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 const fullTime = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'long' });
@@ -529,7 +522,7 @@ function relate(node) {
   node.classList.toggle('own', name === ownName());
 }
 
-// ---------------------------------------------------------------- the page
+// ---- the page
 
 const part = (id) => document.getElementById(id);
 const [scroller, lines, pendingList, newer] = ['scroller', 'lines', 'pending', 'newer'].map(part);
@@ -553,14 +546,12 @@ const view = {
 
   /** The log was opened, or replaced by another one: these lines are all there is. */
   opened(found) {
-    lines.ariaBusy = 'true'; // only what comes later is news to be read out
     lines.replaceChildren();
     this.following = true;
     this.unseen = 0;
-    this.insert(found, null);
+    this.insertHistory(found, null);
     this.settle();
     outbox.flush();
-    setTimeout(() => (lines.ariaBusy = 'false'));
   },
 
   /** New lines. */
@@ -574,12 +565,17 @@ const view = {
   /** Lines before those that are shown; what the reader looks at stays where it is. */
   older(found) {
     const height = scroller.scrollHeight;
-    lines.ariaBusy = 'true';
-    this.insert(found, lines.firstElementChild);
+    this.insertHistory(found, lines.firstElementChild);
     this.describeTop();
     scroller.scrollTop += scroller.scrollHeight - height;
-    setTimeout(() => (lines.ariaBusy = 'false'));
     wantOlder();
+  },
+
+  /** Inserts lines that are no news, and so not to be read out. */
+  insertHistory(found, next) {
+    lines.ariaBusy = 'true';
+    this.insert(found, next);
+    setTimeout(() => (lines.ariaBusy = 'false'));
   },
 
   insert(found, next) {
@@ -649,8 +645,9 @@ const view = {
     this.retryAt = retryAt;
   },
 
-  /** The server was reached. */
-  reached() {
+  /** The server was reached, by a live stream or by polling. */
+  reached(live) {
+    document.body.className = live ? 'live' : '';
     if (!this.lostAt) return;
     this.lostAt = 0;
     this.describeAbsence();
@@ -659,11 +656,12 @@ const view = {
 
   describeAbsence() {
     const away = this.lostAt > 0 && Date.now() - this.lostAt >= ABSENCE_MS;
+    part('away').hidden = !away;
+    if (!away) return;
     const seconds = Math.ceil((this.retryAt - Date.now()) / 1000);
     part('countdown').textContent = seconds > 0 ? `Next try in ${seconds} s.` : 'Trying …';
-    document.body.classList.toggle('away', away);
-    part('away').hidden = !away;
-    if (away) this.follow();
+    document.body.className = 'away';
+    this.follow();
   },
 };
 
@@ -706,7 +704,7 @@ function wantOlder() {
 
 /** Remembers what is being written, and gives it the room that it needs. */
 function keepDraft() {
-  memory.set(draftKey, message.value);
+  remember(draftKey, message.value);
   message.style.height = 'auto';
   message.style.height = `${message.scrollHeight}px`;
   view.follow();
@@ -741,7 +739,7 @@ message.addEventListener('keydown', (event) => {
 message.addEventListener('input', keepDraft);
 
 username.addEventListener('input', () => {
-  memory.set('catchat:name', username.value);
+  remember('catchat:name', username.value);
   [...lines.children].forEach(relate);
 });
 
@@ -763,12 +761,11 @@ document.addEventListener('visibilitychange', () => {
 newer.addEventListener('click', goToEnd);
 part('retry').addEventListener('click', () => log.retry());
 addEventListener('online', () => log.retry());
-addEventListener('pageshow', ({ persisted }) => persisted && log.retry());
 new ResizeObserver(() => view.follow()).observe(scroller);
 setInterval(() => view.describeAbsence(), 500);
 
-username.value = memory.get('catchat:name') ?? '';
-message.value = memory.get(draftKey) ?? '';
+username.value = recall('catchat:name') ?? '';
+message.value = recall(draftKey) ?? '';
 keepDraft();
 view.pending(outbox.items);
 if (!matchMedia('(pointer: coarse)').matches) (username.value ? message : username).focus();

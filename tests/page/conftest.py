@@ -171,12 +171,16 @@ def browser(chromium):
 class ChatPage:
     """One tab with the chat page, in the words of the one who looks at it."""
 
-    def __init__(self, context, url, name=None):
+    def __init__(self, context, url, name=None, clock=False):
         self.tab = context.new_page()
+        if clock:
+            self.tab.clock.install()
         self.requests = []
         self.tab.on("requestfinished", lambda request: self.requests.append(request))
         self.streams = []
+        self.ended = []
         self.tab.on("request", lambda request: request.resource_type == "eventsource" and self.streams.append(request))
+        self.tab.on("requestfailed", lambda request: self.ended.append(request))
         self.tab.goto(url)
         expect(self.tab.locator("#top")).to_be_visible()
         if name:
@@ -213,6 +217,21 @@ class ChatPage:
     def look(self, visible):
         """Brings the tab to the front, or behind another one."""
         self.tab.evaluate("detail => { dispatchEvent(new CustomEvent('test:look', { detail })) }", visible)
+
+    def live(self):
+        """Waits until the stream stands, so that lines come without any poll."""
+        expect(self.tab.locator("body")).to_have_class("live")
+
+    def until(self, true, what, deadline_s=DEADLINE_S):
+        """Waits until true() is, and lets Playwright tell what happens meanwhile."""
+        end = time.monotonic() + deadline_s
+        while not true():
+            assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
+            self.tab.wait_for_timeout(20)
+
+    def closed(self, stream):
+        """Whether a stream of this page has ended, whoever ended it."""
+        return stream in self.ended or stream in self.requests
 
     def scroll(self, top):
         self.tab.evaluate("top => { document.getElementById('scroller').scrollTop = top }", top)

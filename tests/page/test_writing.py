@@ -79,6 +79,21 @@ def test_the_same_words_again_are_another_message(server, open_page):
     assert server.messages("general") == ["omri: ok"] * 3
 
 
+def test_the_same_words_again_before_the_first_are_shown(server, browser):
+    """The newest cursor that the page has seen may be that of its own post."""
+    context = browser()
+    opening = lambda route: route.request.method == "POST" or "tail=" in route.request.url
+    context.route("**/chat/general*", lambda route: route.continue_() if opening(route) else None)
+    page = ChatPage(context, server.room_url("general"), "omri")
+    for count in 1, 2:
+        page.say("ok")
+        page.until(lambda: len(server.messages("general")) == count, "the message in the log")
+        expect(page.pending).to_have_count(count)
+    context.unroute_all(behavior="ignoreErrors")
+    page.tab.reload()
+    expect(page.texts).to_have_text(["ok", "ok"])
+
+
 def test_a_restart_while_a_message_is_being_written(server, open_page):
     page = open_page("general", "omri")
     page.say("before")
