@@ -13,6 +13,7 @@ use crate::cursor::Cursor;
 use crate::store::append::{end_of_lines, epoch_of};
 use crate::store::directory::FileId;
 use crate::store::log::{Log, PIECE_BYTES, Usage};
+use crate::store::{StoreError, blocking};
 
 /// Longer than the steps of the clock that file systems stamp changes with.
 const CLOCK_STEP: Duration = Duration::from_millis(50);
@@ -50,6 +51,19 @@ struct Stamp {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
+}
+
+/// What `stat(2)` says of a path that has a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    id: FileId,
+    stamp: Stamp,
+}
+
+/// One `stat(2)`, which opens nothing: enough to see whether something changed.
+pub fn glance(path: &Path) -> Option<Glance> {
+    let meta = fs::metadata(path).ok()?;
+    Some(Glance { id: FileId::of(&meta), stamp: Stamp::of(&meta) })
 }
 
 /// What a look at the file gave.
@@ -114,6 +128,34 @@ impl Snapshot {
     fn new(cursor: Cursor, open: Option<Open>) -> Snapshot {
         let etag = HeaderValue::try_from(format!("\"{cursor}\""));
         Snapshot { cursor, etag: etag.unwrap_or(HeaderValue::from_static("\"0-0\"")), open }
+    }
+
+    /// Where the last `lines` lines begin.
+    pub async fn tail(&self, lines: u64) -> Result<u64, StoreError> {
+        let Some(log) = self.log().cloned() else { return Ok(0) };
+        let length = self.cursor.length;
+        match log.tail_in_memory(lines, length) {
+            Some(start) => Ok(start),
+            None => blocking(move || log.tail(lines, length)).await,
+        }
+    }
+
+    /// Whether a line ends at this length, or the log begins there.
+    pub async fn is_line_end(&self, length: u64) -> Result<bool, StoreError> {
+        let Some(last) = length.checked_sub(1) else { return Ok(true) };
+        let Some(log) = self.log().filter(|_| length <= self.cursor.length).cloned() else {
+            return Ok(false);
+        };
+        let byte = match log.piece(last..length) {
+            Some(byte) => byte,
+            None => blocking(move || log.read(last..length)).await?,
+        };
+        Ok(byte == b"\n"[..])
+    }
+
+    /// What the path showed at this look.
+    pub fn glance(&self) -> Option<Glance> {
+        self.open.as_ref().map(|open| Glance { id: open.log.id, stamp: open.stamp })
     }
 
     /// The open log; `None` where there is no file.
