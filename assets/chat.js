@@ -223,6 +223,7 @@ class RoomLog {
   /** The log is another one now: what is shown goes, and the loop opens it afresh. */
   #replace() {
     this.#replaced = true;
+    this.start = 0;
     this.#closeStream();
     this.#view.opened([]);
     this.check();
@@ -333,7 +334,7 @@ class Outbox {
 
   constructor(room, url, log, view) {
     this.#url = url;
-    this.#prefix = `catchat:out:${room}:`;
+    this.#prefix = `catchat:out:${encodeURIComponent(room)}:`; // no room's begins with another's
     this.#log = log;
     this.#view = view;
     const keys = remembering(Object.keys)?.filter((key) => key.startsWith(this.#prefix)) ?? [];
@@ -479,7 +480,8 @@ function hueOf(name) {
 /** A text with its line breaks restored and its http(s) addresses made links. */
 function textElement(text) {
   const pieces = text.replaceAll('⏎', '\n').split(/(https?:\/\/[^\s<>"]*[^\s<>"'.,;:!?)\]}])/);
-  return element('p', { className: 'text', dir: 'auto' }, ...pieces.map((piece, index) => {
+  const indented = /⏎(?:  |\t)/.test(text); // so spaces are to have their width
+  return element('p', { className: indented ? 'text code' : 'text', dir: 'auto' }, ...pieces.map((piece, index) => {
     if (index % 2 === 0 || !URL.canParse(piece)) return piece;
     return element('a', { href: piece, rel: 'noreferrer noopener', target: '_blank' }, piece);
   }));

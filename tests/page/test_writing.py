@@ -161,6 +161,22 @@ def test_what_waits_survives_the_page(server, browser, open_page):
     assert server.messages("general") == ["omri: one", "omri: two"]
 
 
+def test_what_waits_for_a_room_goes_to_no_other(server, browser, open_page):
+    context = browser()
+    page = open_page("tea: green", "omri", context=context)
+    server.kill()
+    page.say("for the green one")
+    expect(page.pending).to_have_count(1)
+    page.tab.close()
+    server.start()
+    for room in "tea", "te":
+        other = open_page(room, context=context)
+        other.say("here")
+        expect(other.texts).to_have_text(["here"])
+        expect(other.pending).to_have_count(0)
+    expect(open_page("tea: green", context=context).texts).to_have_text(["for the green one"])
+
+
 def test_a_refusal_is_told_in_the_servers_words_and_can_be_mended(server, open_page):
     page = open_page("general", "omri: the first")
     page.say("hello")
