@@ -26,7 +26,9 @@ Options:
   -s, --store STORE  The directory that holds one log file a room. Several
                      servers may share it. Default: ./data. Environment: CATCHAT_STORE
   -n, --name NAME    The server's name, as pages and the Server-Name header
-                     show it. Default: the host's name. Environment: CATCHAT_NAME
+                     show it, and no other server of the store has it.
+                     Default: the first free one of alpha, bravo, charlie …
+                     Environment: CATCHAT_NAME
   -h, --help         Print this help.
   -V, --version      Print the version.
 ";

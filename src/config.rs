@@ -42,8 +42,8 @@ pub struct Config {
     pub listen: String,
     /// The rooms' directory.
     pub store: PathBuf,
-    /// The server's name.
-    pub name: String,
+    /// The server's name, where one was given.
+    pub name: Option<String>,
     /// The host's name.
     pub host: String,
     /// How long a client may take.
@@ -71,15 +71,10 @@ impl Config {
                 store.display()
             ));
         }
-        let name = text(args.name, "CATCHAT_NAME")?.unwrap_or_else(|| host.clone());
-        let printable = name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-        if name.trim() != name
-            || name.is_empty()
-            || name.len() > SERVER_NAME_CHARS_MAX
-            || !printable
-        {
+        let name = text(args.name, "CATCHAT_NAME")?;
+        if let Some(name) = name.as_deref().filter(|name| !is_server_name(name)) {
             return Err(format!(
-                "--name {name:?}: a server's name is 1 to {SERVER_NAME_CHARS_MAX} printable ASCII characters"
+                "--name {name:?}: a server's name is 1 to {SERVER_NAME_CHARS_MAX} printable ASCII characters without /"
             ));
         }
         let descriptors = raise_descriptor_limit();
@@ -96,6 +91,13 @@ impl Config {
             open_rooms_max,
         })
     }
+}
+
+fn is_server_name(name: &str) -> bool {
+    let printable = |byte: u8| (byte.is_ascii_graphic() && byte != b'/') || byte == b' ';
+    name.trim() == name
+        && (1..=SERVER_NAME_CHARS_MAX).contains(&name.len())
+        && name.bytes().all(printable)
 }
 
 /// The host's name, as `uname(2)` gives it.

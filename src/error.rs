@@ -73,6 +73,7 @@ impl Error {
             Error::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Error::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Error::Store(StoreError::Full(_)) => StatusCode::INSUFFICIENT_STORAGE,
+            Error::Store(StoreError::OutOfReach(_)) => StatusCode::PRECONDITION_FAILED,
             Error::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -91,6 +92,12 @@ impl Error {
             }
             Error::PreconditionFailed { current } => {
                 return format!("precondition failed: the log is at {current}").into();
+            }
+            Error::Store(StoreError::OutOfReach(now)) => {
+                return format!(
+                    "after is a cursor of another log, or too far back: nothing was posted, the log is at {now}"
+                )
+                .into();
             }
             Error::CrossSite => {
                 "cross-site posts are refused: post from a page of this server, or without a browser"
@@ -123,7 +130,10 @@ impl Error {
         match self {
             Error::Moved { location } => Some((LOCATION, location.clone())),
             Error::MethodNotAllowed { allow } => Some((ALLOW, (*allow).to_owned())),
-            Error::PreconditionFailed { current } => Some((ETAG, format!("\"{current}\""))),
+            Error::PreconditionFailed { current }
+            | Error::Store(StoreError::OutOfReach(current)) => {
+                Some((ETAG, format!("\"{current}\"")))
+            }
             Error::RangeNotSatisfiable { current } => {
                 Some((CONTENT_RANGE, format!("bytes */{}", current.length)))
             }

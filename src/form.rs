@@ -39,12 +39,12 @@ impl FormType {
         }
     }
 
-    /// The first field of each of these names, in their order.
+    /// The first field of each of these names, in their order, where there is one.
     pub fn fields<'a, const N: usize>(
         &self,
         body: &'a [u8],
-        names: [&'static str; N],
-    ) -> Result<[Cow<'a, str>; N], Error> {
+        names: [&str; N],
+    ) -> Result<[Option<Cow<'a, str>>; N], Error> {
         let mut found = [const { None }; N];
         let mut keep = |name: &[u8], value: Cow<'a, [u8]>| {
             if let Some(at) = names.iter().position(|wanted| wanted.as_bytes() == name) {
@@ -54,22 +54,28 @@ impl FormType {
         match self {
             FormType::UrlEncoded => url_encoded(body, &mut keep),
             FormType::Multipart(boundary) => {
-                let broken = "multipart/form-data is broken: parts are divided by the boundary and the last one ends with --";
                 multipart::parts(body, boundary, |name, value| keep(name.as_bytes(), value.into()))
-                    .map_err(|_| Error::bad_request(broken))?;
+                    .map_err(|_| Error::bad_request(BROKEN))?;
             }
         }
-        let mut texts = [const { Cow::Borrowed("") }; N];
+        let mut texts = [const { None }; N];
         for ((text, value), name) in texts.iter_mut().zip(found).zip(names) {
-            let value = value.ok_or_else(|| {
-                Error::BadRequest(format!("the form field {name} is missing").into())
-            })?;
-            *text = utf8(value).ok_or_else(|| {
-                Error::BadRequest(format!("the form field {name} is not UTF-8").into())
-            })?;
+            *text = value.map(|value| utf8(value).ok_or_else(|| not_utf8(name))).transpose()?;
         }
         Ok(texts)
     }
+}
+
+const BROKEN: &str =
+    "multipart/form-data is broken: the boundary divides named parts, and -- ends the last one";
+
+fn not_utf8(name: &str) -> Error {
+    Error::BadRequest(format!("the form field {name} is not UTF-8").into())
+}
+
+/// The field, which has to be there.
+pub fn required<'a>(field: Option<Cow<'a, str>>, name: &str) -> Result<Cow<'a, str>, Error> {
+    field.ok_or_else(|| Error::BadRequest(format!("the form field {name} is missing").into()))
 }
 
 fn utf8(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
@@ -108,7 +114,11 @@ mod tests {
 
     fn fields(body: &[u8]) -> Result<[String; 2], Error> {
         let form = FormType::UrlEncoded.fields(body, ["username", "message"]);
-        form.map(|fields| fields.map(Cow::into_owned))
+        let [username, message] = form?;
+        Ok([
+            required(username, "username")?.into_owned(),
+            required(message, "message")?.into_owned(),
+        ])
     }
 
     #[test]

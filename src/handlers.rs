@@ -9,13 +9,15 @@ mod status;
 
 use std::convert::Infallible;
 use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::time::timeout;
@@ -59,23 +61,30 @@ pub struct App {
     page: Page,
     health: Health,
     body_timeout: Duration,
+    /// Whether answers say that their connection closes, as the server stops.
+    draining: AtomicBool,
 }
 
 impl App {
-    /// The server's state.
-    pub fn new(rooms: Arc<Rooms>, config: &Config) -> App {
+    /// The state of the server of this name.
+    pub fn new(rooms: Arc<Rooms>, name: &str, config: &Config) -> App {
         App {
             rooms,
-            name: HeaderValue::from_str(&config.name)
-                .unwrap_or(HeaderValue::from_static("catchat")),
-            page: Page::new(&config.name, &config.host),
+            name: HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("catchat")),
+            page: Page::new(name, &config.host),
             health: Health::default(),
             body_timeout: config.timeouts.body,
+            draining: AtomicBool::new(false),
         }
     }
 }
 
 impl App {
+    /// From now on answers say that their connection closes.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
     /// The server's name.
     fn name_text(&self) -> &str {
         self.name.to_str().unwrap_or_default()
@@ -113,6 +122,9 @@ pub async fn serve(
     };
     let mut response = answer.unwrap_or_else(|error| refusal(&error));
     response.headers_mut().insert(SERVER_NAME, app.name.clone());
+    if app.draining.load(Ordering::Relaxed) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     app.rooms.shared.metrics.request(label, response.status());
     if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
         tokio::spawn(drop_body(body));

@@ -20,7 +20,7 @@ const STAMP_BYTES: usize = 22;
 pub type Refusal = &'static str;
 
 /// A name and a message that are fit to become one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Post {
     username: String,
     message: String,

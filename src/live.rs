@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use crate::cursor::Cursor;
 use crate::live::frame::{Chunk, Frame, Kind, LAST_CHUNK};
 use crate::rooms::Watched;
+use crate::server::Phase;
 use crate::store::snapshot::Snapshot;
 use crate::store::{StoreError, blocking};
 
@@ -95,7 +96,7 @@ enum End {
 pub async fn stream(
     subscription: Subscription,
     socket: TcpStream,
-    mut stopped: watch::Receiver<bool>,
+    mut phases: watch::Receiver<Phase>,
 ) {
     let Subscription { room, kind, start, tail, chunked, greeting } = subscription;
     // What the client does not read stays in the log, not in the kernel's memory.
@@ -112,16 +113,16 @@ pub async fn stream(
         notice: greeting,
         ping: Box::pin(sleep(PING_AFTER)),
     };
-    if let End::Stop = subscriber.run(&mut stopped).await {
+    if let End::Stop = subscriber.run(&mut phases).await {
         // Who does not read the end takes the stream up from its last cursor.
         let _ = Box::pin(timeout(ENDING, subscriber.finish())).await;
     }
 }
 
 impl Subscriber {
-    async fn run(&mut self, stopped: &mut watch::Receiver<bool>) -> End {
+    async fn run(&mut self, phases: &mut watch::Receiver<Phase>) -> End {
         let room = self.room.room().clone();
-        let mut stop = pin!(stopped.wait_for(|stopped| *stopped));
+        let mut stop = pin!(phases.wait_for(|phase| *phase != Phase::Running));
         let mut ending: Option<Pin<Box<Sleep>>> = None;
         loop {
             // From here on no growth is missed, however long the sending takes.

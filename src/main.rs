@@ -13,6 +13,7 @@ use catchat::handlers::App;
 use catchat::room::BLOCKING_THREADS;
 use catchat::rooms::Rooms;
 use catchat::store::directory::Directory;
+use catchat::store::names::Claim;
 use catchat::watcher::{self, Notices};
 use catchat::{health, report, server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -97,13 +98,22 @@ async fn listen(config: Config, directory: Directory) -> ExitCode {
         Err(error) => return failure(format!("cannot catch signals: {error}")),
     };
     let place = directory.path().display().to_string();
+    let claim = match &config.name {
+        Some(name) => Claim::of(&directory, name),
+        None => Claim::first_free(&directory),
+    };
+    let claim = match claim {
+        Ok(claim) => claim,
+        Err(error) => return failure(unclaimed(&config, &error)),
+    };
     let notices = config.notices.then(|| Notices::new(directory.path()).ok()).flatten();
     let rooms = Rooms::new(directory, config.open_rooms_max, notices);
     if let Err(error) = watcher::start(&rooms) {
         return failure(format!("cannot start a thread: {error}"));
     }
-    let app = Arc::new(App::new(rooms, &config));
-    report::line(format_args!("listening on http://{address}, rooms in {place}"));
+    let app = Arc::new(App::new(rooms, claim.name(), &config));
+    let name = claim.name();
+    report::line(format_args!("listening on http://{address}, rooms in {place}, name {name}"));
     let cut_off = server::run(listener, app, &config, async {
         shutdown.await;
         report::line("stopping");
@@ -114,6 +124,18 @@ async fn listen(config: Config, directory: Directory) -> ExitCode {
         more => report::line(format_args!("stopped; {more} connections were cut off")),
     }
     ExitCode::SUCCESS
+}
+
+/// Why the server has no name.
+fn unclaimed(config: &Config, error: &io::Error) -> String {
+    match &config.name {
+        Some(name) if error.kind() == io::ErrorKind::AlreadyExists => {
+            format!(
+                "--name {name}: another server of this store has this name; give another one, or none"
+            )
+        }
+        _ => format!("cannot claim a name in --store {}: {error}", config.store.display()),
+    }
 }
 
 /// Ready at the first SIGTERM or SIGINT; caught from now on.

@@ -1,48 +1,33 @@
 //! A room: one log, the posts that wait to be appended to it, and what is known
 //! of its state. Holds positions, never queues of lines.
 
+mod batch;
+mod commit;
+
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
-use hyper::body::Bytes;
-use time::UtcDateTime;
+use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
 
-use crate::cursor::{Cursor, Epoch};
-use crate::line::{self, Post};
+use crate::cursor::Epoch;
 use crate::live::frame::{Frame, Kind};
 use crate::metrics::Metrics;
-use crate::report;
-use crate::store::append::{self, Appender, Locked, Written};
+use crate::room::commit::Commits;
 use crate::store::log::Usage;
 use crate::store::snapshot::{self, Glance, Look, Snapshot};
 use crate::store::{StoreError, blocking, lock};
 
+pub use batch::Stored;
+
 /// How many threads commit and read files at the most.
 pub const BLOCKING_THREADS: usize = 64;
-/// How long a post waits for the room's lock, and then for the device, each.
-const STORE_WAIT: Duration = Duration::from_secs(10);
-/// How much one write takes at the most, in bytes, but for one line that always fits.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
-
 /// How many frames are kept for other streams at the same place.
 const FRAMES_MAX: usize = 2;
-
-/// A line that is on disk.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    /// The line, with its end.
-    pub line: Bytes,
-    /// The log's state just after it.
-    pub cursor: Cursor,
-}
 
 /// One room.
 #[derive(Debug)]
@@ -58,13 +43,11 @@ pub struct Room {
     streams: AtomicUsize,
     /// The last frames that were sent, for the other streams at the same place.
     frames: Mutex<VecDeque<Arc<Frame>>>,
-    /// One task opens the file; the others wait for it.
-    opening: tokio::sync::Mutex<()>,
-    /// Posts that nobody has begun to write. Written by request handlers and by
-    /// the committing thread; held for moments, never across a file call.
-    queue: Mutex<Queue>,
-    /// The file as the committing thread has it open: held during a commit.
-    appender: Mutex<Option<Appender>>,
+    /// One thread opens the file; the others wait for it, so that none of them
+    /// puts an older state in the place of a newer one.
+    opening: Mutex<()>,
+    /// Posts that wait to be written.
+    commits: Commits,
     /// When the room was last asked for, on the clock of [`crate::rooms::Rooms`].
     pub used: AtomicU64,
 }
@@ -77,7 +60,7 @@ pub struct Shared {
     /// The server's counters.
     pub metrics: Metrics,
     /// How many rooms are being committed now.
-    committing: AtomicUsize,
+    pub committing: AtomicUsize,
 }
 
 /// What the last look at the log saw.
@@ -87,21 +70,6 @@ struct Seen {
     snapshot: Option<Arc<Snapshot>>,
     /// What `stat(2)` said of the path then.
     glance: Option<Glance>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Vec<Waiting>,
-    /// Whether a thread is on its way to take what waits.
-    committing: bool,
-    next_ticket: u64,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    ticket: u64,
-    post: Post,
-    answer: oneshot::Sender<Result<Stored, StoreError>>,
 }
 
 impl Room {
@@ -114,19 +82,14 @@ impl Room {
             news: Notify::new(),
             streams: AtomicUsize::new(0),
             frames: Mutex::default(),
-            opening: tokio::sync::Mutex::default(),
-            queue: Mutex::default(),
-            appender: Mutex::default(),
+            opening: Mutex::default(),
+            commits: Commits::default(),
             used: AtomicU64::default(),
         }
     }
 
     /// The log's state now, whoever wrote to it.
     pub async fn snapshot(self: &Arc<Room>) -> Result<Arc<Snapshot>, StoreError> {
-        if let Some(now) = self.look()? {
-            return Ok(now);
-        }
-        let _one_at_a_time = self.opening.lock().await;
         if let Some(now) = self.look()? {
             return Ok(now);
         }
@@ -148,6 +111,10 @@ impl Room {
 
     /// Opens the log's file. Blocks.
     fn open(&self) -> io::Result<Arc<Snapshot>> {
+        let _one_at_a_time = lock(&self.opening);
+        if let Some(now) = self.look()? {
+            return Ok(now);
+        }
         let now = snapshot::open(&self.path, &self.shared.usage)?;
         self.see(&mut lock(&self.seen), &now);
         Ok(now)
@@ -184,9 +151,7 @@ impl Room {
         let frames = std::mem::take(&mut *lock(&self.frames));
         let bytes: usize = frames.iter().map(|frame| frame.size()).sum();
         self.shared.usage.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
-        if let Ok(mut appender) = self.appender.try_lock() {
-            *appender = None;
-        }
+        self.commits.close();
     }
 
     /// Counts a stream more, or one less.
@@ -241,189 +206,5 @@ impl Room {
             bytes.fetch_sub(oldest.size() as u64, Ordering::Relaxed);
             frames.truncate(FRAMES_MAX);
         }
-    }
-
-    /// Appends one line, and comes back when it is on disk.
-    pub async fn append(self: &Arc<Room>, post: Post) -> Result<Stored, StoreError> {
-        let (answer, mut stored) = oneshot::channel();
-        let (ticket, start) = {
-            let mut queue = lock(&self.queue);
-            let ticket = queue.next_ticket;
-            queue.next_ticket += 1;
-            queue.waiting.push(Waiting { ticket, post, answer });
-            (ticket, !std::mem::replace(&mut queue.committing, true))
-        };
-        if start {
-            self.shared.committing.fetch_add(1, Ordering::Relaxed);
-            let room = self.clone();
-            tokio::task::spawn_blocking(move || room.commit_all());
-        }
-        let lost = |_| Err(StoreError::Doubtful("the commit was lost".into()));
-        if let Ok(answer) = timeout(STORE_WAIT, &mut stored).await {
-            return answer.unwrap_or_else(lost);
-        }
-        let taken_back = {
-            let waiting = &mut lock(&self.queue).waiting;
-            let at = waiting.iter().position(|waiting| waiting.ticket == ticket);
-            at.map(|at| waiting.remove(at)).is_some()
-        };
-        if taken_back {
-            return Err(StoreError::Busy);
-        }
-        match timeout(STORE_WAIT, stored).await {
-            Ok(answer) => answer.unwrap_or_else(lost),
-            Err(_) => Err(StoreError::Doubtful("no answer in time".into())),
-        }
-    }
-
-    /// Commits until nobody waits; on a thread that may block. Where more rooms
-    /// commit than there are threads, the next batch goes to the end of the line.
-    fn commit_all(self: Arc<Room>) {
-        let _unwinding = Restart(&self);
-        loop {
-            self.commit();
-            let mut queue = lock(&self.queue);
-            if queue.waiting.is_empty() {
-                queue.committing = false;
-                self.shared.committing.fetch_sub(1, Ordering::Relaxed);
-                return;
-            }
-            drop(queue);
-            if self.shared.committing.load(Ordering::Relaxed) > BLOCKING_THREADS {
-                let room = self.clone();
-                tokio::task::spawn_blocking(move || room.commit_all());
-                return;
-            }
-        }
-    }
-
-    /// One commit: lock, write all that wait, unlock, sync, answer.
-    fn commit(&self) {
-        let began = Instant::now();
-        let mut slot = lock(&self.appender);
-        let mut batch = match append::lock(&self.path, &mut slot) {
-            Ok(mut locked) => Batch::write(self.take_waiting(), &mut locked),
-            Err(error) => Batch::refused(self.take_waiting(), error),
-        };
-        // Streams see a line as readers do: once it is written.
-        if batch.written.bytes > 0 && self.is_watched() {
-            self.refresh();
-        }
-        let synced = match slot.as_mut() {
-            Some(appender) if batch.written.bytes > 0 => {
-                appender.sync(&self.path, batch.written.start)
-            }
-            _ => Ok(()),
-        };
-        let failure = synced.as_ref().err().or(batch.written.error.as_ref());
-        if let Some(error) = failure {
-            self.shared.metrics.store_errors.add(1);
-            report::store_error(&self.path, error);
-        }
-        let answers = batch.answers(synced.err());
-        let stored = answers.iter().filter(|(_, answer)| answer.is_ok()).count();
-        self.shared.metrics.commit(stored, batch.written.bytes, began.elapsed());
-        drop(slot);
-        answer_all(answers);
-    }
-
-    /// Takes what waits, as much as one write takes.
-    fn take_waiting(&self) -> Vec<Waiting> {
-        let mut queue = lock(&self.queue);
-        let mut bytes = 0;
-        let fits = queue.waiting.iter().take_while(|waiting| {
-            bytes += waiting.post.line_bytes();
-            bytes <= BATCH_BYTES_MAX
-        });
-        let count = fits.count().max(1).min(queue.waiting.len());
-        if count == queue.waiting.len() {
-            return std::mem::take(&mut queue.waiting);
-        }
-        queue.waiting.drain(..count).collect()
-    }
-}
-
-/// Should a commit panic, the room goes on: whoever waits is told, and the next
-/// post starts a new thread.
-struct Restart<'a>(&'a Room);
-
-impl Drop for Restart<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let mut queue = lock(&self.0.queue);
-            queue.committing = false;
-            queue.waiting.clear();
-            self.0.shared.committing.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
-type Answer = (oneshot::Sender<Result<Stored, StoreError>>, Result<Stored, StoreError>);
-
-/// The posts of one write.
-struct Batch {
-    waiting: Vec<Waiting>,
-    lines: Bytes,
-    written: Written,
-}
-
-impl Batch {
-    /// Writes a line for each, all with the time of the lock.
-    fn write(waiting: Vec<Waiting>, locked: &mut Locked<'_>) -> Batch {
-        let stamp = line::stamp(UtcDateTime::now());
-        let bytes = waiting.iter().map(|waiting| waiting.post.line_bytes()).sum();
-        let mut lines = Vec::with_capacity(bytes);
-        for waiting in &waiting {
-            waiting.post.write_to(&stamp, &mut lines);
-        }
-        let written = locked.write(&lines);
-        Batch { waiting, lines: lines.into(), written }
-    }
-
-    /// Nothing could be written.
-    fn refused(waiting: Vec<Waiting>, error: io::Error) -> Batch {
-        let Cursor { epoch, length } = Cursor::default();
-        let written = Written { epoch, start: length, bytes: 0, error: Some(error) };
-        Batch { waiting, lines: Bytes::new(), written }
-    }
-
-    /// The answer for each: its line, or why it is not there.
-    fn answers(&mut self, unsynced: Option<io::Error>) -> Vec<Answer> {
-        let Written { epoch, start, bytes, ref error } = self.written;
-        let refused = error
-            .as_ref()
-            .map(|error| StoreError::from(io::Error::new(error.kind(), error.to_string())));
-        let refused = refused.unwrap_or(StoreError::Busy);
-        let doubtful = unsynced.map(|error| StoreError::Doubtful(error.to_string().into()));
-        let mut end = 0;
-        let answer = |waiting: Waiting| {
-            let from = end;
-            end += waiting.post.line_bytes();
-            let stored = match &doubtful {
-                _ if end as u64 > bytes => Err(refused.clone()),
-                Some(doubtful) => Err(doubtful.clone()),
-                None => Ok(Stored {
-                    line: self.lines.slice(from..end),
-                    cursor: Cursor { epoch, length: start + end as u64 },
-                }),
-            };
-            (waiting.answer, stored)
-        };
-        std::mem::take(&mut self.waiting).into_iter().map(answer).collect()
-    }
-}
-
-/// Wakes everyone who waits. Many are woken by one task, on the threads that
-/// they run on, which is cheaper than waking each across threads.
-fn answer_all(answers: Vec<Answer>) {
-    let answer = move || {
-        for (waiting, answer) in answers {
-            // Who has gone away does not want an answer.
-            let _ = waiting.send(answer);
-        }
-    };
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => drop(runtime.spawn(async move { answer() })),
-        Err(_) => answer(),
     }
 }

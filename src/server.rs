@@ -28,8 +28,12 @@ use crate::stream::Stream;
 const BACKLOG: u32 = 4096;
 /// The most bytes of a request's head, and of an answer that waits to be written.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
-/// How long all connections together may take to end after the signal to stop.
-const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// How long a server that stops takes what the kernel has queued.
+const QUEUE_TIME: Duration = Duration::from_millis(100);
+/// How long it then answers on connections that are open.
+const LINGER_TIME: Duration = Duration::from_millis(500);
+/// How long what is being answered after that may take, all together.
+const DRAIN_TIME: Duration = Duration::from_secs(9);
 /// The pause after an accept that failed, at first and at the most.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// How many connections beyond the limit are told so at a time; the rest is closed.
@@ -59,8 +63,34 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Where the server is in its life. Written by [`run`], read by every connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It serves.
+    Running,
+    /// It stops: answers say that their connection closes, and streams end.
+    Draining,
+    /// What is idle closes.
+    Closing,
+}
+
+/// What accepting a connection needs.
+struct Server {
+    app: Arc<App>,
+    /// One permit a connection, and one for each that is told that there is none.
+    places: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    phases: watch::Receiver<Phase>,
+    timeouts: Timeouts,
+}
+
 /// Serves until `shutdown` is ready and all connections have ended, or the drain's
 /// deadline is over; how many connections were cut off then.
+///
+/// A proxy must see no broken answer from a server that stops: first every answer
+/// says that its connection closes, and what is queued is accepted; then the
+/// listener closes, so that the proxy is refused and goes elsewhere; what is idle
+/// closes last, when the proxy has nothing on its way to it any more.
 pub async fn run(
     listener: TcpListener,
     app: Arc<App>,
@@ -68,52 +98,63 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> usize {
     // Every connection holds a receiver: when all are gone, the drain is over.
-    let (stop, stopped) = watch::channel(false);
+    let (phase, phases) = watch::channel(Phase::Running);
+    let server = Server {
+        app: app.clone(),
+        places: Arc::new(Semaphore::new(config.connections_max)),
+        refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        phases,
+        timeouts: config.timeouts,
+    };
     {
-        let mut accepting = pin!(accept_all(listener, app, config, stopped));
+        let mut accepting = pin!(server.accept_all(&listener));
         let mut shutdown = pin!(shutdown);
         poll_fn(|cx| {
             let _ = accepting.as_mut().poll(cx);
             shutdown.as_mut().poll(cx)
         })
         .await;
-        // Here the listener closes.
+        app.drain();
+        phase.send_replace(Phase::Draining);
+        let _ = timeout(QUEUE_TIME, accepting).await;
     }
-    stop.send_replace(true);
-    match timeout(DRAIN_TIME, stop.closed()).await {
+    drop((listener, server));
+    let _ = timeout(LINGER_TIME, phase.closed()).await;
+    phase.send_replace(Phase::Closing);
+    match timeout(DRAIN_TIME, phase.closed()).await {
         Ok(()) => 0,
-        Err(_) => stop.receiver_count(),
+        Err(_) => phase.receiver_count(),
     }
 }
 
-async fn accept_all(
-    listener: TcpListener,
-    app: Arc<App>,
-    config: &Config,
-    stopped: watch::Receiver<bool>,
-) {
-    let places = Arc::new(Semaphore::new(config.connections_max));
-    let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
-    let mut pause = ACCEPT_PAUSES.0;
-    loop {
-        let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
-            Err(error) if of_one_connection(&error) => continue,
-            Err(error) => {
-                report::line(format_args!("accept: {error}; trying again in {pause:?}"));
-                sleep(pause).await;
-                pause = ACCEPT_PAUSES.1.min(pause * 2);
-                continue;
+impl Server {
+    async fn accept_all(&self, listener: &TcpListener) {
+        let mut pause = ACCEPT_PAUSES.0;
+        loop {
+            match listener.accept().await {
+                Ok((socket, _)) => {
+                    pause = ACCEPT_PAUSES.0;
+                    self.take(socket);
+                }
+                Err(error) if of_one_connection(&error) => {}
+                Err(error) => {
+                    report::line(format_args!("accept: {error}; trying again in {pause:?}"));
+                    sleep(pause).await;
+                    pause = ACCEPT_PAUSES.1.min(pause * 2);
+                }
             }
-        };
-        pause = ACCEPT_PAUSES.0;
-        if let Ok(permit) = places.clone().try_acquire_owned() {
-            let place = Place::new(app.clone(), permit);
-            tokio::spawn(connection(socket, place, stopped.clone(), config.timeouts));
-        } else if let Ok(place) = refusals.clone().try_acquire_owned() {
+        }
+    }
+
+    /// Serves a connection if there is a place for it, or tells it that there is none.
+    fn take(&self, socket: TcpStream) {
+        if let Ok(permit) = self.places.clone().try_acquire_owned() {
+            let place = Place::new(self.app.clone(), permit);
+            tokio::spawn(connection(socket, place, self.phases.clone(), self.timeouts));
+        } else if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
             tokio::spawn(async move {
                 let _ = timeout(REFUSAL_TIME, refuse(socket)).await;
-                drop(place);
+                drop(permit);
             });
         }
     }
@@ -149,7 +190,7 @@ async fn refuse(mut socket: TcpStream) -> io::Result<()> {
 async fn connection(
     socket: TcpStream,
     place: Place,
-    mut stopped: watch::Receiver<bool>,
+    mut phases: watch::Receiver<Phase>,
     timeouts: Timeouts,
 ) {
     // Answers go out at once; where this fails, they are only slower.
@@ -165,7 +206,7 @@ async fn connection(
         .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(Stream::new(socket, timeouts.write), service);
     let subscription = {
-        let mut stop = pin!(stopped.wait_for(|stopped| *stopped));
+        let mut stop = pin!(phases.wait_for(|phase| *phase == Phase::Closing));
         let mut stopping = false;
         poll_fn(|cx| {
             if !stopping && stop.as_mut().poll(cx).is_ready() {
@@ -186,7 +227,7 @@ async fn connection(
         // What the client sent behind its request is dropped with hyper's buffers.
         let socket = connection.into_parts().io.into_socket();
         tokio::spawn(async move {
-            live::stream(subscription, socket, stopped).await;
+            live::stream(subscription, socket, phases).await;
             drop(place);
         });
     }

@@ -7,11 +7,14 @@
 pub mod append;
 pub mod directory;
 pub mod log;
+pub mod names;
 pub mod snapshot;
 
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::cursor::Cursor;
 
 /// Why the store did not do what it was asked for. Cheap to clone: one failure
 /// is the answer to every post of a batch.
@@ -19,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum StoreError {
     /// No room left: on the device, in the quota, or under the file-size limit.
     Full(Arc<str>),
+    /// The cursor is not one of this log's last stretch; nothing was appended.
+    OutOfReach(Cursor),
     /// Another program held the room's lock all the time; nothing was appended.
     Busy,
     /// The line was written, but it is not known whether it is on the device.
@@ -29,6 +34,12 @@ pub enum StoreError {
 
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> StoreError {
+        StoreError::from(&error)
+    }
+}
+
+impl From<&io::Error> for StoreError {
+    fn from(error: &io::Error) -> StoreError {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         let text = error.to_string().into();
         match error.kind() {
@@ -44,6 +55,7 @@ impl fmt::Display for StoreError {
             StoreError::Full(text) | StoreError::Doubtful(text) | StoreError::Failed(text) => {
                 out.write_str(text)
             }
+            StoreError::OutOfReach(now) => write!(out, "the log is at {now}"),
             StoreError::Busy => out.write_str("another program holds the room's lock"),
         }
     }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::body::Body;
 use crate::conditional::prefers_html;
 use crate::error::Error;
-use crate::form::FormType;
+use crate::form::{FormType, required};
 use crate::handlers::{App, Response, TEXT, respond};
 use crate::line::Post;
 use crate::name::RoomName;
@@ -39,22 +39,28 @@ pub async fn post(
         Ok(body) => body?,
         Err(_) => return Err(Error::BodyTimeout),
     };
-    let post = {
-        let [username, message] = form.fields(&body, ["username", field.name()])?;
-        Post::new(&username, &message).map_err(Error::bad_request)?
+    let (post, after) = {
+        let [username, message, after] = form.fields(&body, ["username", field.name(), "after"])?;
+        let (username, message) =
+            (required(username, "username")?, required(message, field.name())?);
+        let after = after.filter(|after| !after.is_empty()).map(|after| after.parse()).transpose();
+        let after = after.map_err(|_| {
+            Error::bad_request(
+                "after takes a cursor, as in 0a1b2c3d-65: the ETag without its quotes",
+            )
+        })?;
+        (Post::new(&username, &message).map_err(Error::bad_request)?, after)
     };
-    let stored = app.rooms.get(&room).append(post).await?;
+    let stored = app.rooms.get(&room).append(post, after).await?;
     Ok(answer(&room, stored, headers))
 }
 
-/// 201 with the line, or for a browser's form the way back to the room.
+/// 201 with the line, 200 where it was there before, or for a browser's form the way back to the room.
 fn answer(room: &RoomName, stored: Stored, headers: &HeaderMap) -> Response {
     let segment = room.to_segment();
+    let status = if stored.before { StatusCode::OK } else { StatusCode::CREATED };
     let (mut response, location) = match prefers_html(headers) {
-        false => (
-            respond(StatusCode::CREATED, TEXT, Body::Full(stored.line)),
-            format!("/chat/{segment}"),
-        ),
+        false => (respond(status, TEXT, Body::Full(stored.line)), format!("/chat/{segment}")),
         true => (respond(StatusCode::SEE_OTHER, TEXT, Body::empty()), format!("/{segment}")),
     };
     let headers = response.headers_mut();

@@ -171,12 +171,20 @@ impl<M: Medium> Locked<'_, M> {
         Cursor { epoch: self.appender.epoch, length: self.appender.length }
     }
 
+    /// The log from here to its end.
+    pub fn read(&self, from: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; (self.appender.length - from) as usize];
+        self.appender.medium.file().read_exact_at(&mut bytes, from)?;
+        Ok(bytes)
+    }
+
     /// Writes these whole lines at the log's end. After a partial write (a full
     /// disk) the whole lines stay, as a reader may have seen them; the torn
     /// remainder is cut.
     pub fn write(&mut self, lines: &[u8]) -> Written {
         let appender = &mut *self.appender;
         let start = appender.length;
+        // `append_all` does nothing where there is nothing to write.
         let (taken, error) = append_all(&appender.medium, lines);
         let whole = memchr::memrchr(b'\n', &lines[..taken]).map_or(0, |last| last + 1);
         let cut = whole == taken || appender.medium.file().set_len(start + whole as u64).is_ok();

@@ -100,7 +100,12 @@ impl Log {
     /// Reads the bytes of this range that lie in its first piece from the file. Blocks.
     pub fn read(&self, range: Range<u64>) -> io::Result<Bytes> {
         let end = range.end.min((range.start / PIECE_BYTES + 1) * PIECE_BYTES);
-        let mut bytes = vec![0; (end - range.start) as usize];
+        self.read_all(range.start..end)
+    }
+
+    /// The bytes of this range, which must be short. Blocks.
+    pub fn read_all(&self, range: Range<u64>) -> io::Result<Bytes> {
+        let mut bytes = vec![0; (range.end - range.start) as usize];
         self.file.read_exact_at(&mut bytes, range.start)?;
         Ok(bytes.into())
     }

@@ -1,0 +1,220 @@
+//! Group commit: one write and one sync serve every post that waits.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::cursor::Cursor;
+use crate::line::Post;
+use crate::report;
+use crate::room::batch::{AFTER_BYTES_MAX, Answer, Batch, Once, Waiting, find};
+use crate::room::{BLOCKING_THREADS, Room};
+use crate::store::append::{self, Appender};
+use crate::store::{StoreError, blocking, lock};
+
+/// How long a post waits for the room's lock, and then for the device, each.
+const STORE_WAIT: Duration = Duration::from_secs(10);
+/// How much one write takes at the most, in bytes, but for one line that always fits.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// The posts of a room on their way to the disk.
+#[derive(Debug, Default)]
+pub struct Commits {
+    /// Posts that nobody has begun to write. Written by request handlers and by
+    /// the committing thread; held for moments, never across a file call.
+    queue: Mutex<Queue>,
+    /// The file as the committing thread has it open: held during a commit.
+    appender: Mutex<Option<Appender>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Waiting>,
+    /// Whether a thread is on its way to take what waits.
+    committing: bool,
+    next_ticket: u64,
+}
+
+impl Commits {
+    /// Closes the file, unless it is in use.
+    pub fn close(&self) {
+        if let Ok(mut appender) = self.appender.try_lock() {
+            *appender = None;
+        }
+    }
+}
+
+impl Room {
+    /// Appends one line, and comes back when it is on disk.
+    ///
+    /// With `after`, only where no line after that cursor says the same; else the
+    /// answer is that line, once it is on disk too.
+    pub async fn append(self: &Arc<Room>, post: Post, after: Option<Cursor>) -> Answer {
+        let once = match after {
+            Some(after) => Some(Box::pin(self.search(&post, after)).await?),
+            None => None,
+        };
+        let (answer, mut stored) = oneshot::channel();
+        let ticket = self.enqueue(post, once, answer);
+        let lost = |_| Err(StoreError::Doubtful("the commit was lost".into()));
+        if let Ok(answer) = timeout(STORE_WAIT, &mut stored).await {
+            return answer.unwrap_or_else(lost);
+        }
+        if self.take_back(ticket) {
+            return Err(StoreError::Busy);
+        }
+        match timeout(STORE_WAIT, stored).await {
+            Ok(answer) => answer.unwrap_or_else(lost),
+            Err(_) => Err(StoreError::Doubtful("no answer in time".into())),
+        }
+    }
+
+    /// Searches the log for the post, without the lock, as far as it goes now.
+    async fn search(self: &Arc<Room>, post: &Post, after: Cursor) -> Result<Once, StoreError> {
+        let now = self.snapshot().await?;
+        let searched = now.cursor;
+        let same_log = after.length == 0 || after.epoch == searched.epoch;
+        if !same_log
+            || !now.is_line_end(after.length).await?
+            || searched.length - after.length > AFTER_BYTES_MAX
+        {
+            return Err(StoreError::OutOfReach(searched));
+        }
+        let lines = match now.log() {
+            Some(log) if after.length < searched.length => {
+                let (log, range) = (log.clone(), after.length..searched.length);
+                match log.piece(range.clone()) {
+                    Some(lines) if lines.len() as u64 == range.end - range.start => lines,
+                    _ => blocking(move || log.read_all(range)).await?,
+                }
+            }
+            _ => Default::default(),
+        };
+        Ok(Once { after, searched, found: find(post, searched.epoch, after.length, &lines) })
+    }
+
+    /// Puts a post where the next commit takes it, and sees that there is one.
+    fn enqueue(
+        self: &Arc<Room>,
+        post: Post,
+        once: Option<Once>,
+        answer: oneshot::Sender<Answer>,
+    ) -> u64 {
+        let mut queue = lock(&self.commits.queue);
+        let ticket = queue.next_ticket;
+        queue.next_ticket += 1;
+        queue.waiting.push(Waiting { ticket, post, once, answer });
+        if !std::mem::replace(&mut queue.committing, true) {
+            self.shared.committing.fetch_add(1, Ordering::Relaxed);
+            let room = self.clone();
+            tokio::task::spawn_blocking(move || room.commit_all());
+        }
+        ticket
+    }
+
+    /// Takes a post back that nobody has begun to write.
+    fn take_back(&self, ticket: u64) -> bool {
+        let waiting = &mut lock(&self.commits.queue).waiting;
+        let at = waiting.iter().position(|waiting| waiting.ticket == ticket);
+        at.map(|at| waiting.remove(at)).is_some()
+    }
+
+    /// Commits until nobody waits; on a thread that may block. Where more rooms
+    /// commit than there are threads, the next batch goes to the end of the line.
+    fn commit_all(self: Arc<Room>) {
+        let _unwinding = Restart(&self);
+        loop {
+            self.commit();
+            let mut queue = lock(&self.commits.queue);
+            if queue.waiting.is_empty() {
+                queue.committing = false;
+                self.shared.committing.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+            drop(queue);
+            if self.shared.committing.load(Ordering::Relaxed) > BLOCKING_THREADS {
+                let room = self.clone();
+                tokio::task::spawn_blocking(move || room.commit_all());
+                return;
+            }
+        }
+    }
+
+    /// One commit: lock, write all that wait, unlock, sync, answer.
+    fn commit(&self) {
+        let began = Instant::now();
+        let mut slot = lock(&self.commits.appender);
+        let batch = match append::lock(&self.path, &mut slot) {
+            Ok(mut locked) => Batch::write(self.take_waiting(), &mut locked),
+            Err(error) => Batch::refused(self.take_waiting(), error),
+        };
+        let (start, bytes) = (batch.written.start, batch.written.bytes);
+        // Streams see a line as readers do: once it is written.
+        if bytes > 0 && self.is_watched() {
+            self.refresh();
+        }
+        let synced = match slot.as_mut() {
+            Some(appender) if batch.needs_sync() => appender.sync(&self.path, start),
+            _ => Ok(()),
+        };
+        drop(slot);
+        let failure = synced.as_ref().err().or(batch.written.error.as_ref());
+        if let Some(error) = failure {
+            self.shared.metrics.store_errors.add(1);
+            report::store_error(&self.path, error);
+        }
+        let answers = batch.answers(synced.as_ref().err());
+        let new = |answer: &Answer| answer.as_ref().is_ok_and(|stored| !stored.before);
+        let stored = answers.iter().filter(|(_, answer)| new(answer)).count();
+        self.shared.metrics.commit(stored, bytes, began.elapsed());
+        answer_all(answers);
+    }
+
+    /// Takes what waits, as much as one write takes.
+    fn take_waiting(&self) -> Vec<Waiting> {
+        let mut queue = lock(&self.commits.queue);
+        let mut bytes = 0;
+        let fits = queue.waiting.iter().take_while(|waiting| {
+            bytes += waiting.post.line_bytes();
+            bytes <= BATCH_BYTES_MAX
+        });
+        let count = fits.count().max(1).min(queue.waiting.len());
+        if count == queue.waiting.len() {
+            return std::mem::take(&mut queue.waiting);
+        }
+        queue.waiting.drain(..count).collect()
+    }
+}
+
+/// Should a commit panic, the room goes on: whoever waits is told, and the next
+/// post starts a new thread.
+struct Restart<'a>(&'a Room);
+
+impl Drop for Restart<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut queue = lock(&self.0.commits.queue);
+            queue.committing = false;
+            queue.waiting.clear();
+            self.0.shared.committing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Wakes everyone who waits. Many are woken by one task, on the threads that
+/// they run on, which is cheaper than waking each across threads.
+fn answer_all(answers: Vec<(oneshot::Sender<Answer>, Answer)>) {
+    let answer = move || {
+        for (waiting, answer) in answers {
+            // Who has gone away does not want an answer.
+            let _ = waiting.send(answer);
+        }
+    };
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn(async move { answer() })),
+        Err(_) => answer(),
+    }
+}
