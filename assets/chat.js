@@ -424,7 +424,7 @@ class Outbox {
    */
   async #renew(item, now) {
     const then = parseCursor(item.after);
-    const found = then.epoch === now.epoch ? await this.#search(item, then.length, now.length) : 0;
+    const found = sameLog(then, now) ? await this.#search(item, then.length, now.length) : 0;
     if (found) return this.#posted(item, { epoch: now.epoch, length: found });
     item.after = formatCursor(now);
     return this.#save(item);

@@ -8,8 +8,8 @@ class Proxy:
     """Forwards connections to the server's port, until it is told to misbehave.
 
     `edit(data)` is called with what the server sends, a piece at a time, and returns what the
-    client gets; None cuts the connection. While `frozen` is set, what the server sends on the
-    connections made so far is held back for ever, and nobody is told.
+    client gets; None cuts the connection. What the server sends on a frozen connection is gone,
+    and nobody is told.
     """
 
     def __init__(self, server):
@@ -20,10 +20,10 @@ class Proxy:
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def freeze(self):
-        """Lets the connections of now go silent; later ones work."""
+    def freeze_streams(self):
+        """Lets the streams of now go silent; whatever comes later works."""
         for pair in self.pairs:
-            pair["frozen"] = True
+            pair["frozen"] = pair["stream"]
 
     def close(self):
         self.listener.close()
@@ -41,7 +41,7 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
-            pair = {"sockets": (client, upstream), "frozen": False}
+            pair = {"sockets": (client, upstream), "stream": False, "frozen": False}
             self.pairs.append(pair)
             threading.Thread(target=self._pump, args=(pair, client, upstream, lambda data: data), daemon=True).start()
             threading.Thread(target=self._pump, args=(pair, upstream, client, lambda data: self.edit(data)), daemon=True).start()
@@ -49,6 +49,7 @@ class Proxy:
     def _pump(self, pair, source, sink, edit):
         try:
             while data := source.recv(65536):
+                pair["stream"] |= data.startswith(b"HTTP/1.1 200") and b"text/event-stream" in data
                 data = b"" if pair["frozen"] else edit(data)
                 if data is None:
                     break
