@@ -4,7 +4,8 @@
 const TAIL_LINES = 200; // loaded when a room is opened
 const KEPT_LINES = 500; // in the document while the reader is at its end
 const OLDER_BYTES = 32 * 1024; // fetched at the top: some 400 usual lines
-const SEARCH_BYTES = 1024 * 1024; // read at a time while looking for one's own line
+const NEW_BYTES = 128 * 1024; // read at once; where more is new, the room is opened anew
+const SEARCH_BYTES = 256 * 1024; // read at a time while looking for one's own line
 
 const POLL_MS = 1500; // without a stream: others' lines are to show within 2 s
 const HIDDEN_POLL_MS = 10_000; // a hidden tab leaves the browser's six connections to the others
@@ -75,10 +76,9 @@ async function ask(url, init = {}, signal = undefined) {
   throw new Away();
 }
 
-/** Asks for a part of the log, from one offset up to another or to the end. */
-function askRange(url, from, to = '', headers = {}, signal = undefined) {
-  const last = to === '' ? '' : to - 1;
-  return ask(url, { headers: { ...headers, Range: `bytes=${from}-${last}` } }, signal);
+/** Asks for the part of the log between two offsets. */
+function askRange(url, from, to, headers = {}, signal = undefined) {
+  return ask(url, { headers: { ...headers, Range: `bytes=${from}-${to - 1}` } }, signal);
 }
 
 /** A pause that doubles with each failure, with jitter so that not all pages come back at once. */
@@ -188,12 +188,14 @@ class RoomLog {
     const known = this.cursor;
     if (!known || this.#replaced) return this.#open();
     const condition = { 'If-None-Match': `"${formatCursor(known)}"` };
-    const answer = await askRange(this.#url, known.length, '', condition, this.#request.signal);
+    const end = known.length + NEW_BYTES;
+    const answer = await askRange(this.#url, known.length, end, condition, this.#request.signal);
     const { status, cursor, server, bytes } = answer;
     if (![200, 206, 304, 416].includes(status)) throw new Away();
     if (!this.#stream?.live) this.#view.server(server);
     if (status === 304) return undefined;
-    if (!cursor || !sameLog(known, cursor) || cursor.length < known.length) return this.#open();
+    const grown = cursor && sameLog(known, cursor) ? cursor.length - known.length : -1;
+    if (grown < 0 || grown > NEW_BYTES) return this.#open();
     // A 200 is the whole log, from a proxy that does not do ranges.
     const fresh = status === 200 ? bytes.subarray(known.length) : bytes;
     if (status !== 416) this.#take(linesOf(fresh, known.length), cursor.epoch);
@@ -732,8 +734,9 @@ composer.addEventListener('submit', (event) => {
 });
 
 message.addEventListener('keydown', (event) => {
-  const breaksLine = event.shiftKey || event.isComposing || matchMedia('(pointer: coarse)').matches;
-  if (event.key !== 'Enter' || breaksLine) return;
+  const composing = event.isComposing || event.keyCode === 229; // which is how Safari says it
+  const breaksLine = event.shiftKey || matchMedia('(pointer: coarse)').matches;
+  if (event.key !== 'Enter' || composing || breaksLine) return;
   event.preventDefault();
   if (message.value.trim()) composer.requestSubmit();
 });

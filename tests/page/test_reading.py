@@ -91,6 +91,22 @@ def test_the_log_is_never_read_as_a_whole(server, open_page):
         assert status == 200 if "tail=200" in url else status in (206, 304, 400), url
 
 
+def test_a_tab_that_slept_for_long_reads_the_last_lines_only(server, open_page):
+    server.fill("general", 10)
+    page = open_page()
+    expect(page.lines).to_have_count(10)
+    page.look(False)
+    server.fill("general", 20_000, first=11)
+    size = server.file("general").stat().st_size
+    page.look(True)
+    expect(page.texts.last).to_have_text("line 20010")
+    assert sum(length for _, _, length in page.reads()) < size / 4
+    page.scroll(0)
+    page.until(lambda: page.texts.first.inner_text() != "line 19811", "the lines before those")
+    numbers = [int(text.removeprefix("line ")) for text in page.texts.all_inner_texts()]
+    assert numbers == list(range(numbers[0], 20_011))
+
+
 def test_older_lines_come_as_one_scrolls_up_and_nothing_jumps(server, open_page):
     server.fill("general", 3000)
     page = open_page()
