@@ -30,4 +30,6 @@ pub mod route;
 pub mod server;
 pub mod store;
 pub mod stream;
+#[cfg(test)]
+mod testing;
 pub mod watcher;

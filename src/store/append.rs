@@ -269,3 +269,6 @@ pub fn read_start(file: &File, bytes: usize) -> io::Result<Vec<u8>> {
     file.read_exact_at(&mut start, 0)?;
     Ok(start)
 }
+
+#[cfg(test)]
+mod tests;

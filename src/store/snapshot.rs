@@ -228,3 +228,91 @@ impl Stamp {
         now.saturating_sub(changed) > CLOCK_STEP
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::cursor::Epoch;
+    use crate::testing::Scratch;
+
+    /// What a reader sees, who has looked before.
+    fn seen(path: &Path, known: &mut Option<Arc<Snapshot>>, usage: &Arc<Usage>) -> Cursor {
+        let now = match look(path, known.as_ref()).unwrap() {
+            Look::Now(now) => now,
+            Look::Open => open(path, usage).unwrap(),
+        };
+        let cursor = now.cursor;
+        *known = Some(now);
+        cursor
+    }
+
+    fn append(path: &Path, text: &str) {
+        let file = File::options().create(true).append(true).open(path);
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn every_change_is_seen_at_the_next_look() {
+        let scratch = Scratch::new();
+        let path = scratch.path("a.log");
+        let (usage, mut known) = (Arc::default(), None);
+        let at = |first: &str, length| Cursor { epoch: Epoch::of(first.as_bytes()), length };
+        assert_eq!(seen(&path, &mut known, &usage), at("", 0));
+        append(&path, "to");
+        assert_eq!(seen(&path, &mut known, &usage), at("", 0));
+        append(&path, "rn\none");
+        assert_eq!(seen(&path, &mut known, &usage), at("torn", 5));
+        append(&path, "\n");
+        assert_eq!(seen(&path, &mut known, &usage), at("torn", 9));
+        append(&path, &"x\n".repeat(100_000));
+        assert_eq!(seen(&path, &mut known, &usage), at("torn", 200_009));
+        fs::write(&path, "new\n").unwrap();
+        assert_eq!(seen(&path, &mut known, &usage), at("new", 4));
+        fs::write(&path, "NEW\nand longer\n").unwrap();
+        assert_eq!(seen(&path, &mut known, &usage), at("NEW", 15));
+        fs::rename(&path, scratch.path("a.log.1")).unwrap();
+        assert_eq!(seen(&path, &mut known, &usage), at("", 0));
+        fs::rename(scratch.path("a.log.1"), &path).unwrap();
+        assert_eq!(seen(&path, &mut known, &usage), at("NEW", 15));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(seen(&path, &mut known, &usage), at("", 0));
+        drop(known);
+        assert_eq!(usage.files.load(std::sync::atomic::Ordering::Relaxed), 0);
+        assert_eq!(usage.bytes.load(std::sync::atomic::Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_in_memory_is_what_is_in_the_file() {
+        let scratch = Scratch::new();
+        let path = scratch.path("a.log");
+        let (usage, mut known) = (Arc::default(), None);
+        let mut text = String::new();
+        for number in 0..300 {
+            let more = format!("{number} {}\n", "x".repeat(number * 7));
+            append(&path, &more);
+            text += &more;
+            seen(&path, &mut known, &usage);
+            let now = known.as_ref().unwrap();
+            let (log, length) = (now.log().unwrap(), now.cursor.length);
+            if number == 150 {
+                log.load(0, length).unwrap();
+            }
+            for start in [0, length / 2, length - 1] {
+                let range = start..length;
+                let read = log.read(range.clone()).unwrap();
+                assert_eq!(read, text.as_bytes()[start as usize..][..read.len()]);
+                assert!(log.piece(range).is_none_or(|piece| piece == read));
+            }
+        }
+        assert!(known.unwrap().log().unwrap().piece(0..1).is_some());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused() {
+        let scratch = Scratch::new();
+        fs::create_dir(scratch.path("a.log")).unwrap();
+        assert!(open(&scratch.path("a.log"), &Arc::default()).is_err());
+    }
+}
