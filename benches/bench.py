@@ -10,6 +10,9 @@ import os
 import sys
 import time
 
+sys.dont_write_bytecode = True  # benches/ holds sources only
+
+import live
 import peers
 import posting
 import reading
@@ -27,6 +30,10 @@ BENCHES = {
     "post-rooms": posting.many_rooms,
     "post-alone": posting.alone,
     "start": startup.start,
+    "live-1000": lambda o: live.fanout(o, 1_000),
+    "live-8000": lambda o: live.fanout(o, 8_000),
+    "live-across": live.across,
+    "live-rooms": live.rooms,
 }
 
 
@@ -35,8 +42,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME",
                         help=f"what to measure, or the first letters of several: {', '.join(BENCHES)}")
-    parser.add_argument("--seconds", type=float, default=4, help="length of one measurement (default 4)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each side has its turn (default 3)")
+    parser.add_argument("--seconds", type=float, default=2.5, help="length of one measurement (default 2.5)")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each side has its turn (default 5)")
     parser.add_argument("--only", choices=["ours", "peers"], help="measure only one side of each pair")
     parser.add_argument("--no-build", action="store_true", help="take target/release as it is")
     given = parser.parse_args()

@@ -1,6 +1,7 @@
 """The servers that are measured: catchat itself, nginx, nchan in nginx, Flask under gunicorn."""
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -110,11 +111,22 @@ def _running(name, command, port, core=SERVER_CORE, **keywords):
 
 
 def build():
-    """The program and the load client, as they are released."""
-    say("building (cargo build --release --locked)")
-    for what in (["build", "--release", "--locked"],):
-        if subprocess.run(["cargo", *what], cwd=ROOT, check=False).returncode != 0:
-            sys.exit("bench: the build failed")
+    """The program as it is released."""
+    command = ["cargo", "build", "--release", "--locked"]
+    say(f"building: {' '.join(command)}")
+    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+        sys.exit("bench: the build failed")
+
+
+def build_load_client():
+    """The path of the program in fanout.rs, built."""
+    command = ["cargo", "build", "--release", "--locked", "--bench", "fanout", "--message-format=json"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    for line in done.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message["target"]["name"] == "fanout":
+            return message["executable"]
+    sys.exit(f"bench: the load client does not build\n{done.stderr}")
 
 
 def catchat(data, name="bench"):

@@ -196,14 +196,13 @@ def machine_busy_s():
 class Meter:
     """What a span of time cost the server, the load generator, and what others took beside."""
 
-    def __init__(self, server_pid, load_pid=None):
-        self.pids = server_pid, load_pid
+    def __init__(self, *servers, load=None):
+        self.servers, self.load = servers, load
         self.start = self._now()
 
     def _now(self):
-        server, load = self.pids
-        mine = cpu_s(load) if load else sum(os.times()[:4])
-        return time.monotonic(), cpu_s(server), mine, machine_busy_s()
+        mine = sum(os.times()[:4]) + (cpu_s(self.load) if self.load else 0)
+        return time.monotonic(), sum(map(cpu_s, self.servers)), mine, machine_busy_s()
 
     def read(self):
         """(server %, load %, others %) of one core since the start."""
