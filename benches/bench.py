@@ -42,12 +42,12 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME",
                         help=f"what to measure, or the first letters of several: {', '.join(BENCHES)}")
-    parser.add_argument("--seconds", type=float, default=2.5, help="length of one measurement (default 2.5)")
+    parser.add_argument("--seconds", type=int, default=3, help="length of one measurement (default 3)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each side has its turn (default 5)")
     parser.add_argument("--only", choices=["ours", "peers"], help="measure only one side of each pair")
     parser.add_argument("--no-build", action="store_true", help="take target/release as it is")
     given = parser.parse_args()
-    if given.seconds <= 0 or given.rounds < 1:
+    if given.seconds < 1 or given.rounds < 1:
         parser.error("--seconds and --rounds must be positive")
     chosen = [b for b in BENCHES if not given.names or any(b.startswith(n) for n in given.names)]
     for name in given.names:
@@ -65,17 +65,20 @@ def main():
     rig.raise_descriptor_limit(peers.DESCRIPTORS)
     if not given.no_build:
         peers.build()
+    if any(name.startswith("live-") for name in chosen):
+        live.client_program()
     rig.warn_if_busy()
-    began, rows = time.monotonic(), []
+    began, rows, status = time.monotonic(), [], 0
     try:
         for name in chosen:
             rows += BENCHES[name](options)
     except KeyboardInterrupt:
         rig.say("stopped; this is what there is")
-    print(f"{os.cpu_count()} cores, {given.rounds} rounds of {given.seconds:g} s in turns, median; "
+        status = 130
+    print(f"{os.cpu_count()} cores, {given.rounds} rounds of {given.seconds} s in turns, median; "
           f"took {(time.monotonic() - began) / 60:.0f} min\n")
     print(rig.table(rows))
-    return 1 if any("MISSED" in r.verdict for r in rows) else 0
+    return status or int(any("MISSED" in r.verdict for r in rows))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,9 @@ struct Shared {
 
 fn main() -> Anyhow<()> {
     let Some(target) = arguments()? else {
-        println!("fanout: the load client of benches/bench.py, which starts it; nothing to do alone");
+        println!(
+            "fanout: the load client of benches/bench.py, which starts it; nothing to do alone"
+        );
         return Ok(());
     };
     let shared = Arc::new(Shared {
@@ -76,7 +78,9 @@ fn main() -> Anyhow<()> {
         failed: AtomicU64::new(0),
         arrivals: Mutex::new(Vec::new()),
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let subscribers = runtime.handle().clone();
     std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
 
@@ -109,7 +113,13 @@ fn arguments() -> Anyhow<Option<Target>> {
             _ => return Err(argument.unexpected().into()),
         }
     }
-    Ok(subscribe.zip(post).map(|(subscribe, post)| Target { subscribe, subscribe_path, post, post_path, rooms }))
+    Ok(subscribe.zip(post).map(|(subscribe, post)| Target {
+        subscribe,
+        subscribe_path,
+        post,
+        post_path,
+        rooms,
+    }))
 }
 
 /// Open `count` more streams and print `ready` once all of them have their 200.
@@ -122,7 +132,10 @@ fn subscribe(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle, count: usiz
         runtime.spawn(async move {
             let end = listen(&shared, number % shared.target.rooms, opening).await;
             if shared.lost.fetch_add(1, Ordering::Relaxed) == 0 {
-                eprintln!("fanout: subscriber {number}: {}", end.map_or_else(|e| e.to_string(), |()| "ended".into()));
+                eprintln!(
+                    "fanout: subscriber {number}: {}",
+                    end.map_or_else(|e| e.to_string(), |()| "ended".into())
+                );
             }
         });
     }
@@ -133,7 +146,11 @@ fn subscribe(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle, count: usiz
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    println!("ready subscribers={} took_ms={}", first + count, start.elapsed().as_millis());
+    println!(
+        "ready subscribers={} took_ms={}",
+        first + count,
+        start.elapsed().as_millis()
+    );
     Ok(())
 }
 
@@ -142,24 +159,39 @@ async fn listen(shared: &Shared, room: usize, opening: Arc<Semaphore>) -> io::Re
     let permit = opening.acquire().await.map_err(io::Error::other)?;
     let mut stream = TcpStream::connect(shared.target.subscribe).await?;
     let mut request = String::new();
-    let path = shared.target.subscribe_path.replace("{}", &room.to_string());
-    let _ = write!(request, "GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n");
+    let path = shared
+        .target
+        .subscribe_path
+        .replace("{}", &room.to_string());
+    let _ = write!(
+        request,
+        "GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
+    );
     stream.writable().await?;
     if stream.try_write(request.as_bytes())? < request.len() {
         return Err(io::Error::other("the request did not fit"));
     }
-    if !read_some(&mut stream, |bytes| bytes.starts_with(b"HTTP/1.1 200 ")).await?.unwrap_or(false) {
+    if !read_some(&mut stream, |bytes| bytes.starts_with(b"HTTP/1.1 200 "))
+        .await?
+        .unwrap_or(false)
+    {
         return Err(io::Error::other("not answered 200"));
     }
     shared.ready.fetch_add(1, Ordering::Relaxed);
     drop(permit);
     let mut stamp = None;
-    while read_some(&mut stream, |bytes| shared.scan(bytes, &mut stamp)).await?.is_some() {}
+    while read_some(&mut stream, |bytes| shared.scan(bytes, &mut stamp))
+        .await?
+        .is_some()
+    {}
     Ok(())
 }
 
 /// Hand over what arrives next; none at the end. All streams share the thread's buffer.
-async fn read_some<T>(stream: &mut TcpStream, mut see: impl FnMut(&[u8]) -> T) -> io::Result<Option<T>> {
+async fn read_some<T>(
+    stream: &mut TcpStream,
+    mut see: impl FnMut(&[u8]) -> T,
+) -> io::Result<Option<T>> {
     std::future::poll_fn(|context| {
         BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
@@ -180,7 +212,9 @@ impl Shared {
     fn scan(&self, mut bytes: &[u8], stamp: &mut Option<u64>) {
         loop {
             if stamp.is_none() {
-                let Some(start) = bytes.iter().position(|&b| b == b'~') else { return };
+                let Some(start) = bytes.iter().position(|&b| b == b'~') else {
+                    return;
+                };
                 bytes = &bytes[start + 1..];
                 *stamp = Some(0);
             }
@@ -192,24 +226,36 @@ impl Shared {
             if bytes[length] == b'~' {
                 let now = self.now_us();
                 let took = now.saturating_sub(sent).min(u32::MAX.into()) as u32;
-                self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).push((took, now));
+                self.arrivals
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push((took, now));
             }
             bytes = &bytes[length + 1..];
         }
     }
 
     fn arrived(&self) -> usize {
-        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.arrivals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 }
 
 fn digits(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |n, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')))
+    bytes.iter().fold(start, |n, b| {
+        n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))
+    })
 }
 
 /// Post `rate` messages a second for `seconds`, wait for the last ones, print what was measured.
 fn post(shared: &Arc<Shared>, rate: f64, seconds: f64) -> Anyhow<()> {
-    shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    shared
+        .arrivals
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clear();
     shared.failed.store(0, Ordering::Relaxed);
     let start = Instant::now() + Duration::from_millis(50);
     let end = start + Duration::from_secs_f64(seconds);
@@ -233,12 +279,21 @@ fn post(shared: &Arc<Shared>, rate: f64, seconds: f64) -> Anyhow<()> {
             progress = (arrived, Instant::now());
         }
     }
-    let arrivals = std::mem::take(&mut *shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner));
+    let arrivals = std::mem::take(
+        &mut *shared
+            .arrivals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner),
+    );
     let end_us = end.duration_since(shared.epoch).as_micros() as u64;
     let in_time = arrivals.iter().filter(|(_, at)| *at <= end_us).count();
     let mut took: Vec<u32> = arrivals.iter().map(|(took, _)| *took).collect();
     took.sort_unstable();
-    let percentile = |p: usize| took.get((took.len() * p / 100).min(took.len().saturating_sub(1))).copied().unwrap_or(0);
+    let percentile = |p: usize| {
+        took.get((took.len() * p / 100).min(took.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(0)
+    };
     println!(
         "result posted={posted} failed={} lost={} expected={expected} delivered={} per_second={:.0} p50_us={} p99_us={} max_us={}",
         shared.failed.load(Ordering::Relaxed),
@@ -268,8 +323,14 @@ fn poster(shared: &Shared, first: u64, rate: f64, start: Instant, end: Instant) 
         let room = number as usize * 7919 % shared.target.rooms;
         let path = shared.target.post_path.replace("{}", &room.to_string());
         let body = format!("username=omri&message=hi+everybody+~{}~", shared.now_us());
-        let head = format!("POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n", body.len());
-        stream.write_all(format!("{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}").as_bytes())?;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n",
+            body.len()
+        );
+        stream.write_all(
+            format!("{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}")
+                .as_bytes(),
+        )?;
         posted += 1;
         if !answered(&mut stream)? {
             shared.failed.fetch_add(1, Ordering::Relaxed);
@@ -288,9 +349,14 @@ fn answered(stream: &mut std::net::TcpStream) -> io::Result<bool> {
             return Err(io::Error::other("the server closed a poster's connection"));
         }
         answer.extend_from_slice(&some[..count]);
-        let Some(head) = answer.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+        let Some(head) = answer.windows(4).position(|w| w == b"\r\n\r\n") else {
+            continue;
+        };
         let text = String::from_utf8_lossy(&answer[..head]).to_ascii_lowercase();
-        let length = text.lines().find_map(|l| l.strip_prefix("content-length:")?.trim().parse().ok()).unwrap_or(0);
+        let length = text
+            .lines()
+            .find_map(|l| l.strip_prefix("content-length:")?.trim().parse().ok())
+            .unwrap_or(0);
         if answer.len() >= head + 4 + length {
             return Ok(text.starts_with("http/1.1 2"));
         }

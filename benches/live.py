@@ -33,7 +33,8 @@ ROOMS_ROUNDS = 2
 
 
 @functools.cache
-def _client_program():
+def client_program():
+    """The load client, built once a run."""
     return build_load_client()
 
 
@@ -42,7 +43,7 @@ class Client:
 
     def __init__(self, server, subscribe_path, post_path, rooms=1, post_to=None):
         post_to = post_to or server
-        self.child = spawn([_client_program(), "--rooms", rooms,
+        self.child = spawn([client_program(), "--rooms", rooms,
                             "--subscribe", f"127.0.0.1:{server.port}", "--subscribe-path", subscribe_path,
                             "--post", f"127.0.0.1:{post_to.port}", "--post-path", post_path],
                            LOAD_CORE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -186,7 +186,7 @@ def _has_venv():
 def wrk(server, path, connections, seconds, *mode):
     """One run of wrk, watched: (figures, percent that others took)."""
     need({"wrk": "wrk"})
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "-s",
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s",
                ROOT / "benches" / "wrk.lua", f"http://127.0.0.1:{server.port}{path}", "--", *mode]
     meter = Meter(server.pid)
     done = subprocess.run(pinned(LOAD_CORE, command), capture_output=True, text=True, check=False)

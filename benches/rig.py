@@ -32,8 +32,8 @@ START_DEADLINE_S = 20
 class Options:
     """How long and how often, from the command line."""
 
-    seconds: float = 4.0
-    rounds: int = 3
+    seconds: int = 3
+    rounds: int = 5
     ours: bool = True
     peers: bool = True
 
