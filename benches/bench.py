@@ -67,7 +67,7 @@ def main():
         peers.build()
     if any(name.startswith("live-") for name in chosen):
         live.client_program()
-    rig.warn_if_busy()
+    rig.check_machine()
     began, rows, status = time.monotonic(), [], 0
     try:
         for name in chosen:

@@ -25,6 +25,8 @@ TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # Other programs may take so much of one core's time before a round is measured again.
 NOISE_PERCENT = 8.0
 NOISY_ROUND_REPEATS = 4
+# Before it is measured again: how long to wait for a quiet second, in all of a run.
+QUIET_BUDGET_S = 180
 START_DEADLINE_S = 20
 
 
@@ -164,14 +166,16 @@ def family(pid):
     return found
 
 
+def _own_cpu_s(pid):
+    with contextlib.suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(stat[11]) + int(stat[12])) / TICKS_PER_S
+    return 0.0
+
+
 def cpu_s(pid):
     """Processor time that the process and its living children have taken."""
-    ticks = 0
-    for p in family(pid):
-        with contextlib.suppress(OSError):
-            stat = Path(f"/proc/{p}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(stat[11]) + int(stat[12])
-    return ticks / TICKS_PER_S
+    return sum(map(_own_cpu_s, family(pid)))
 
 
 def rss_kb(pid):
@@ -186,11 +190,23 @@ def rss_kb(pid):
     return total + shared
 
 
+def _network_threads():
+    """The kernel's threads that move packets between the two sides, where there are any."""
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.isdigit() and Path(f"/proc/{entry}/comm").read_text().startswith("ksoftirqd/"):
+                yield int(entry)
+
+
 def machine_busy_s():
-    """Processor time taken by everybody, the hypervisor's share included."""
+    """Processor time taken by everybody, the hypervisor's share included; moving packets is nobody's."""
     f = [int(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     user, nice, system, _idle, _iowait, irq, softirq, steal = f[:8]
-    return (user + nice + system + irq + softirq + steal) / TICKS_PER_S
+    packets_s = sum(_own_cpu_s(pid) for pid in NETWORK_THREADS)
+    return (user + nice + system + irq + softirq + steal) / TICKS_PER_S - packets_s
+
+
+NETWORK_THREADS = tuple(_network_threads())
 
 
 class Meter:
@@ -211,12 +227,24 @@ class Meter:
         return tuple(100 * x / wall for x in (server, load, max(0.0, busy - server - load)))
 
 
-def warn_if_busy():
-    """Say so where the machine has something else to do."""
-    load = os.getloadavg()[0]
+def _busy_percent():
+    """How much of a core is taken within the next second, while this program sleeps."""
     before = machine_busy_s()
     time.sleep(1)
-    busy = 100 * (machine_busy_s() - before)
+    return 100 * (machine_busy_s() - before)
+
+
+def _wait_for_quiet(spent=[0.0]):
+    """Return at the next quiet second, or when all of the run's budget for that is spent."""
+    start = time.monotonic()
+    while spent[0] + time.monotonic() - start < QUIET_BUDGET_S and _busy_percent() > NOISE_PERCENT:
+        pass
+    spent[0] += time.monotonic() - start
+
+
+def check_machine():
+    """Two cores are needed; say so where the machine has something else to do."""
+    load, busy = os.getloadavg()[0], _busy_percent()
     if busy > NOISE_PERCENT or load > 0.5:
         say(f"WARNING: this machine is not quiet (load {load:.2f}, others take {busy:.0f} % "
             "of a core now); rounds that they disturb are measured again, but trust no figure blindly")
@@ -238,7 +266,7 @@ def in_turns(options, sides):
                     break
                 if attempt < NOISY_ROUND_REPEATS:
                     say(f"    {name}: others took {others:.0f} % of a core, once more")
-                    time.sleep(3)
+                    _wait_for_quiet()
             else:
                 say(f"    {name}: others took {others:.0f} % of a core, kept all the same")
             results[name].append(result)
