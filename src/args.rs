@@ -1,0 +1,137 @@
+//! The command line: syntax only, nothing is opened or looked up.
+
+use std::ffi::OsString;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+catchat: chat rooms that you can cat
+
+Usage: catchat [serve] [--listen ADDR] [--store STORE] [--name NAME]
+       catchat health [URL]
+
+Any URL is a room: open http://127.0.0.1:8080/tea in a browser, or
+  curl -d username=omri -d message='hi everybody!' http://127.0.0.1:8080/chat/tea
+  curl http://127.0.0.1:8080/chat/tea
+
+Commands:
+  serve          Run the server (the default). Stops on SIGTERM and SIGINT.
+  health [URL]   Exit 0 if the server at URL works, else 1.
+                 The default is http://ADDR/-/health.
+
+Options:
+  -l, --listen ADDR  Address and port to listen on; port 0 takes a free one.
+                     Default: 127.0.0.1:8080. Environment: CATCHAT_LISTEN
+  -s, --store STORE  The directory that holds one log file a room. Several
+                     servers may share it. Default: ./data. Environment: CATCHAT_STORE
+  -n, --name NAME    The server's name, as pages and the Server-Name header
+                     show it. Default: the host's name. Environment: CATCHAT_NAME
+  -h, --help         Print this help.
+  -V, --version      Print the version.
+";
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Run the server.
+    Serve(ServeArgs),
+    /// Ask a server whether it works.
+    Health(Option<String>),
+    /// Print the help.
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// The options of `serve` that were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServeArgs {
+    /// `--listen`
+    pub listen: Option<String>,
+    /// `--store`
+    pub store: Option<OsString>,
+    /// `--name`
+    pub name: Option<String>,
+}
+
+/// Reads the command line without the program's name. The error is one line.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    let mut parser = Parser::from_args(args);
+    let mut serve = ServeArgs::default();
+    let mut words = Vec::new();
+    while let Some(arg) = parser.next().map_err(|error| error.to_string())? {
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help),
+            Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
+            Arg::Short('l') | Arg::Long("listen") => {
+                serve.listen = Some(text(&mut parser, "--listen")?)
+            }
+            Arg::Short('n') | Arg::Long("name") => serve.name = Some(text(&mut parser, "--name")?),
+            Arg::Short('s') | Arg::Long("store") => {
+                serve.store = Some(parser.value().map_err(|_| "--store needs a value".to_owned())?);
+            }
+            Arg::Value(word) => words.push(word.string().map_err(|error| error.to_string())?),
+            unknown => return Err(unknown.unexpected().to_string()),
+        }
+    }
+    let no_options = serve == ServeArgs::default();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["serve"] => Ok(Command::Serve(serve)),
+        ["health"] if no_options => Ok(Command::Health(None)),
+        ["health", url] if no_options => Ok(Command::Health(Some(url.to_owned()))),
+        ["health", ..] => Err("health takes one URL at the most, and no options".to_owned()),
+        ["serve", extra, ..] => {
+            Err(format!("unexpected argument {extra:?}: serve takes options only"))
+        }
+        [unknown, ..] => Err(format!("unknown command {unknown:?}: there are serve and health")),
+    }
+}
+
+fn text(parser: &mut Parser, option: &str) -> Result<String, String> {
+    let value = parser.value().map_err(|_| format!("{option} needs a value"))?;
+    value.string().map_err(|_| format!("the value of {option} is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn commands_and_options() {
+        assert_eq!(parsed("").unwrap(), Command::Serve(ServeArgs::default()));
+        let serve = ServeArgs {
+            listen: Some("[::]:80".into()),
+            store: Some("x".into()),
+            name: Some("n".into()),
+        };
+        assert_eq!(parsed("serve --listen=[::]:80 -s x -nn").unwrap(), Command::Serve(serve));
+        assert_eq!(parsed("health http://a/").unwrap(), Command::Health(Some("http://a/".into())));
+        assert_eq!(parsed("--version --bad").unwrap(), Command::Version);
+        assert_eq!(parsed("serve -h").unwrap(), Command::Help);
+    }
+
+    #[test]
+    fn a_mistake_is_named() {
+        for (line, named) in [
+            ("--port 80", "--port"),
+            ("--listen", "--listen"),
+            ("-n", "--name"),
+            ("start", "start"),
+            ("health a b", "health"),
+            ("health --name x", "health"),
+            ("serve x", "\"x\""),
+            ("--help=1 --x", "--help"),
+        ] {
+            if let Err(error) = parsed(line) {
+                assert!(error.contains(named) && !error.contains('\n'), "{line}: {error}");
+            } else {
+                assert_eq!(line, "--help=1 --x");
+            }
+        }
+    }
+}

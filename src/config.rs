@@ -1,0 +1,145 @@
+//! What the server runs with: the command line, the environment and the
+//! defaults, checked. The second step after [`crate::args`].
+
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::args::ServeArgs;
+use crate::rooms::OPEN_ROOMS_MAX;
+
+/// Where the server listens by default.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// Where the rooms are by default.
+const DEFAULT_STORE: &str = "./data";
+/// The most characters that a server's name may have.
+const SERVER_NAME_CHARS_MAX: usize = 64;
+/// The most connections, however many descriptors there may be: each costs memory.
+const CONNECTIONS_MAX: usize = 100_000;
+/// Descriptors for everything but connections and rooms.
+const SPARE_DESCRIPTORS: usize = 64;
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From a connection's last answer to the end of the next request's head.
+    /// Longer than a proxy in front keeps idle connections, so that it is never
+    /// this server which closes one that the proxy is about to use.
+    pub header: Duration,
+    /// For the body of a request.
+    pub body: Duration,
+    /// For reading on: how long nothing of an answer is taken.
+    pub write: Duration,
+}
+
+/// What the server runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address and port.
+    pub listen: String,
+    /// The rooms' directory.
+    pub store: PathBuf,
+    /// The server's name.
+    pub name: String,
+    /// The host's name.
+    pub host: String,
+    /// How long a client may take.
+    pub timeouts: Timeouts,
+    /// How many connections are served at a time.
+    pub connections_max: usize,
+    /// How many rooms may have files open.
+    pub open_rooms_max: usize,
+}
+
+impl Config {
+    /// Puts together what was given, and raises the limit of descriptors to the
+    /// hard limit. The error is one line and means a mistake of the user.
+    pub fn new(args: ServeArgs) -> Result<Config, String> {
+        let host = host_name();
+        let listen =
+            text(args.listen, "CATCHAT_LISTEN")?.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let store =
+            args.store.or_else(|| set("CATCHAT_STORE")).unwrap_or_else(|| DEFAULT_STORE.into());
+        if store.to_string_lossy().contains("://") {
+            return Err(format!(
+                "--store {}: unknown kind of store: give a directory",
+                store.display()
+            ));
+        }
+        let name = text(args.name, "CATCHAT_NAME")?.unwrap_or_else(|| host.clone());
+        let printable = name.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+        if name.trim() != name
+            || name.is_empty()
+            || name.len() > SERVER_NAME_CHARS_MAX
+            || !printable
+        {
+            return Err(format!(
+                "--name {name:?}: a server's name is 1 to {SERVER_NAME_CHARS_MAX} printable ASCII characters"
+            ));
+        }
+        let descriptors = raise_descriptor_limit();
+        let open_rooms_max = (descriptors / 8).clamp(16, OPEN_ROOMS_MAX);
+        let reserved = 2 * open_rooms_max + SPARE_DESCRIPTORS;
+        Ok(Config {
+            listen,
+            store: store.into(),
+            name,
+            host,
+            timeouts: timeouts()?,
+            connections_max: descriptors.saturating_sub(reserved).clamp(16, CONNECTIONS_MAX),
+            open_rooms_max,
+        })
+    }
+}
+
+/// The host's name, as `uname(2)` gives it.
+pub fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let printable = name.bytes().all(|byte| byte.is_ascii_graphic());
+    if name.is_empty() || !printable {
+        "localhost".to_owned()
+    } else {
+        name.chars().take(SERVER_NAME_CHARS_MAX).collect()
+    }
+}
+
+/// An environment variable; an empty one counts as not set.
+fn set(variable: &str) -> Option<OsString> {
+    env::var_os(variable).filter(|value| !value.is_empty())
+}
+
+fn text(given: Option<String>, variable: &str) -> Result<Option<String>, String> {
+    match given {
+        Some(given) => Ok(Some(given)),
+        None => set(variable)
+            .map(|value| value.into_string().map_err(|_| format!("{variable} is not UTF-8")))
+            .transpose(),
+    }
+}
+
+/// All time-outs can be shortened together, which is what tests do.
+fn timeouts() -> Result<Timeouts, String> {
+    let Some(millis) = text(None, "CATCHAT_TIMEOUT_MS")? else {
+        let seconds = Duration::from_secs;
+        return Ok(Timeouts { header: seconds(75), body: seconds(10), write: seconds(30) });
+    };
+    match millis.parse() {
+        Ok(millis @ 1..=3_600_000) => {
+            let all = Duration::from_millis(millis);
+            Ok(Timeouts { header: all, body: all, write: all })
+        }
+        _ => Err(format!("CATCHAT_TIMEOUT_MS={millis}: it takes 1 to 3600000 milliseconds")),
+    }
+}
+
+/// Raises the soft limit to the hard one where that is allowed; what it is then.
+fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it may not be raised, there are fewer connections: no reason not to start.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let now = getrlimit(Resource::Nofile).current;
+    now.map_or(usize::MAX, |now| usize::try_from(now).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,159 @@
+//! The service function: a request comes in, its route says who answers, and
+//! whatever comes of it goes out with the server's name on it.
+
+mod page;
+mod post;
+mod read;
+mod status;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use tokio::time::timeout;
+
+use crate::body::Body;
+use crate::config::Config;
+use crate::error::Error;
+use crate::handlers::page::Page;
+use crate::handlers::status::Health;
+use crate::metrics::Label;
+use crate::report;
+use crate::rooms::Rooms;
+use crate::route::{Route, route};
+
+/// A response of this server.
+pub type Response = hyper::Response<Body>;
+
+const SERVER_NAME: HeaderName = HeaderName::from_static("server-name");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+/// No answer has more header fields than this, so their map never grows.
+const HEADERS_MAX: usize = 12;
+/// How much of a refused body is read and dropped, so that the client, who is
+/// still sending it, comes to read the answer.
+const REFUSED_BODY_BYTES: u64 = 1024 * 1024;
+/// How long that may take.
+const REFUSED_BODY_TIME: Duration = Duration::from_secs(2);
+
+/// What all requests share. Nothing in it changes after the start but counters
+/// and what is behind locks of its own.
+#[derive(Debug)]
+pub struct App {
+    /// The rooms.
+    pub rooms: Rooms,
+    name: HeaderValue,
+    page: Page,
+    health: Health,
+    body_timeout: Duration,
+}
+
+impl App {
+    /// The server's state.
+    pub fn new(rooms: Rooms, config: &Config) -> App {
+        App {
+            rooms,
+            name: HeaderValue::from_str(&config.name)
+                .unwrap_or(HeaderValue::from_static("catchat")),
+            page: Page::new(&config.name, &config.host),
+            health: Health::default(),
+            body_timeout: config.timeouts.body,
+        }
+    }
+}
+
+/// Answers one request. There is always an answer.
+pub async fn serve(app: Arc<App>, request: Request<Incoming>) -> Result<Response, Infallible> {
+    let (head, mut body) = request.into_parts();
+    let route = route(&head.method, &head.uri);
+    let label = route.as_ref().map_or(Label::Other, label);
+    let answer = match route {
+        Ok(route) => answer(&app, route, &head.headers, &head.method, &mut body).await,
+        Err(error) => Err(error),
+    };
+    let mut response = answer.unwrap_or_else(|error| refusal(&error));
+    response.headers_mut().insert(SERVER_NAME, app.name.clone());
+    app.rooms.shared.metrics.request(label, response.status());
+    if !body.is_end_stream() && !head.headers.contains_key(EXPECT) {
+        tokio::spawn(drop_body(body));
+    }
+    Ok(response)
+}
+
+/// The whole of what this server can do.
+async fn answer(
+    app: &Arc<App>,
+    route: Route,
+    headers: &HeaderMap,
+    method: &Method,
+    body: &mut Incoming,
+) -> Result<Response, Error> {
+    match route {
+        Route::Page(room) => Ok(app.page.of(&room)),
+        Route::Asset(asset) => Ok(page::asset(asset, headers)),
+        Route::Post(room, field) => post::post(app, room, field, headers, body).await,
+        Route::Read(room, query) => read::read(app, room, query, method, headers).await,
+        Route::Health => status::health(app).await,
+        Route::Metrics => Ok(status::metrics(app)),
+    }
+}
+
+fn label(route: &Route) -> Label {
+    match route {
+        Route::Page(_) => Label::Page,
+        Route::Asset(_) => Label::Asset,
+        Route::Post(..) => Label::Post,
+        Route::Read(..) => Label::Read,
+        Route::Health => Label::Health,
+        Route::Metrics => Label::Metrics,
+    }
+}
+
+/// A response with this body, and no header fields yet but those of every one.
+fn respond(status: StatusCode, content_type: HeaderValue, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let mut headers = HeaderMap::with_capacity(HEADERS_MAX);
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
+    *response.headers_mut() = headers;
+    response
+}
+
+/// An error as the client gets it: one line of plain text.
+fn refusal(error: &Error) -> Response {
+    if let Error::Internal = error {
+        report::line("a request failed for a reason that should not be");
+    }
+    let body = Bytes::from(format!("{}\n", error.sentence()));
+    let mut response = respond(error.status(), TEXT, Body::Full(body));
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, NO_CACHE);
+    if let Some((name, value)) = error.header()
+        && let Ok(value) = HeaderValue::try_from(value)
+    {
+        headers.insert(name, value);
+    }
+    response
+}
+
+/// Reads what is left of a body that nobody wanted, within limits.
+async fn drop_body(mut body: Incoming) {
+    let drain = async {
+        let mut left = REFUSED_BODY_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+            left = left.checked_sub(bytes)?;
+        }
+        Some(())
+    };
+    // However it ends, dropping the body ends the connection where it must.
+    let _ = timeout(REFUSED_BODY_TIME, drain).await;
+}

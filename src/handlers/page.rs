@@ -1,0 +1,116 @@
+//! The chat page and what it is made of, embedded in the program.
+
+use std::fmt::Write;
+
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderValue};
+use hyper::{HeaderMap, StatusCode};
+
+use crate::body::Body;
+use crate::conditional::{Condition, condition};
+use crate::cursor::fnv1a;
+use crate::handlers::{NO_CACHE, Response, respond};
+use crate::name::RoomName;
+use crate::route::Asset;
+
+const PAGE: &str = include_str!("../../assets/chat.html");
+const STYLE: &str = include_str!("../../assets/chat.css");
+const SCRIPT: &str = include_str!("../../assets/chat.js");
+const ICON: &str = include_str!("../../assets/icon.svg");
+
+/// Scripts, styles and connections of this server only, and nothing inline.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+     frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// The page, with all filled in that is the same for every room.
+#[derive(Debug)]
+pub struct Page {
+    html: String,
+}
+
+impl Page {
+    /// The page of the server of this name on this host.
+    pub fn new(name: &str, host: &str) -> Page {
+        Page { html: PAGE.replace("{{name}}", &escaped(name)).replace("{{host}}", &escaped(host)) }
+    }
+
+    /// The page of a room.
+    pub fn of(&self, room: &RoomName) -> Response {
+        // The room comes last, so that a name with braces in it is left alone.
+        let html = fill(
+            &self.html,
+            &[
+                ("{{room}}", &escaped(room.as_str())),
+                ("{{room_path}}", &escaped(&room.to_segment())),
+            ],
+        );
+        let html_type = HeaderValue::from_static("text/html; charset=utf-8");
+        let mut response = respond(StatusCode::OK, html_type, Body::Full(html.into()));
+        response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY);
+        response
+    }
+}
+
+/// Replaces placeholders in one pass: what is put in is not looked at again.
+fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let mut out = String::with_capacity(template.len() + 256);
+    let mut rest = template;
+    while let Some(at) = rest.find("{{") {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let found = values.iter().find(|(placeholder, _)| rest.starts_with(placeholder));
+        let (placeholder, value) = found.copied().unwrap_or(("{{", "{{"));
+        out.push_str(value);
+        rest = &rest[placeholder.len()..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Text as it stands in HTML, in an attribute too.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' | '<' | '>' | '"' | '\'' => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "&#{};", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// A file of the page.
+pub fn asset(asset: Asset, headers: &HeaderMap) -> Response {
+    let (content_type, text) = match asset {
+        Asset::Style => ("text/css; charset=utf-8", STYLE),
+        Asset::Script => ("text/javascript; charset=utf-8", SCRIPT),
+        Asset::Icon => ("image/svg+xml", ICON),
+    };
+    let etag = format!("\"{:016x}\"", fnv1a(text.as_bytes()));
+    let etag = HeaderValue::try_from(etag).unwrap_or(HeaderValue::from_static("\"\""));
+    let content_type = HeaderValue::from_static(content_type);
+    let mut response = match condition(headers, &etag) {
+        Condition::Proceed => respond(StatusCode::OK, content_type, Body::Full(text.into())),
+        Condition::NotModified => respond(StatusCode::NOT_MODIFIED, content_type, Body::empty()),
+        Condition::Failed => respond(StatusCode::PRECONDITION_FAILED, content_type, Body::empty()),
+    };
+    response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
+    response.headers_mut().insert(ETAG, etag);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_filled_in_is_escaped_and_not_filled_in_again() {
+        assert_eq!(escaped("<a href=\"'&"), "&#60;a href=&#34;&#39;&#38;");
+        assert_eq!(fill("{{a}}{{b}}{{c}}{", &[("{{a}}", "{{b}}"), ("{{b}}", "x")]), "{{b}}x{{c}}{");
+    }
+}

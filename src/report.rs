@@ -1,0 +1,66 @@
+//! What the operator is told: a line each on standard error.
+
+use std::fmt::{self, Display, Write as _};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Writes one line, control characters escaped so that nothing can forge another.
+pub fn line(text: impl Display) {
+    let mut out = String::from("catchat: ");
+    // Writing to a String cannot fail; where standard error is closed, nobody reads it.
+    let _ = write!(Escaped(&mut out), "{text}");
+    out.push('\n');
+    let _ = io::stderr().lock().write_all(out.as_bytes());
+}
+
+/// Escapes the control characters of what is written to it.
+struct Escaped<'a>(&'a mut String);
+
+impl fmt::Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            match c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+                true => self.0.extend(c.escape_default()),
+                false => self.0.push(c),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lets one line a second through, and counts the others.
+struct Throttle {
+    second: AtomicU64,
+    held_back: AtomicU64,
+}
+
+/// A full disk fails every post: that is one line a second, not one a post.
+static STORE_ERRORS: Throttle =
+    Throttle { second: AtomicU64::new(0), held_back: AtomicU64::new(0) };
+
+/// Says that the store failed on this file.
+pub fn store_error(path: &Path, error: &io::Error) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    if STORE_ERRORS.second.swap(now, Ordering::Relaxed) == now {
+        STORE_ERRORS.held_back.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    match STORE_ERRORS.held_back.swap(0, Ordering::Relaxed) {
+        0 => line(format_args!("{}: {error}", path.display())),
+        more => line(format_args!("{}: {error} (and {more} more failures)", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let mut out = String::new();
+        write!(Escaped(&mut out), "a\nb\u{1b}[31m\u{2028}é").unwrap();
+        assert_eq!(out, "a\\nb\\u{1b}[31m\\u{2028}é");
+    }
+}

@@ -1,0 +1,105 @@
+//! All rooms that are in use, and a limit on what they take together.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::name::RoomName;
+use crate::room::{Room, Shared};
+use crate::store::directory::Directory;
+use crate::store::lock;
+
+/// How many rooms that nobody uses are remembered.
+const IDLE_ROOMS_MAX: usize = 4096;
+/// How many bytes of logs are held in memory.
+const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How many rooms have files open, each two at the most, where the limit of
+/// descriptors allows it.
+pub const OPEN_ROOMS_MAX: usize = 1024;
+
+/// The rooms of a store.
+#[derive(Debug)]
+pub struct Rooms {
+    directory: Directory,
+    /// What the rooms share.
+    pub shared: Arc<Shared>,
+    open_max: usize,
+    /// Counts requests: the time by which the rooms that were used last are told.
+    clock: AtomicU64,
+    map: Mutex<Map>,
+}
+
+/// Written by every request that names a room, for a moment. An entry leaves
+/// only under this lock and only when nobody else has the room, so two requests
+/// never have two rooms of one name.
+#[derive(Debug)]
+struct Map {
+    rooms: HashMap<RoomName, Arc<Room>>,
+    /// The number of rooms at which some are forgotten.
+    sweep_at: usize,
+}
+
+impl Rooms {
+    /// The rooms in this directory, of which `open_max` may have files open.
+    pub fn new(directory: Directory, open_max: usize) -> Rooms {
+        let map = Map { rooms: HashMap::new(), sweep_at: IDLE_ROOMS_MAX };
+        Rooms {
+            directory,
+            shared: Arc::default(),
+            open_max,
+            clock: AtomicU64::new(0),
+            map: Mutex::new(map),
+        }
+    }
+
+    /// The directory that they are in.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The room of this name. Creates nothing on disk.
+    pub fn get(&self, name: &RoomName) -> Arc<Room> {
+        let now = self.clock.fetch_add(1, Ordering::Relaxed);
+        let mut map = lock(&self.map);
+        let usage = &self.shared.usage;
+        if usage.files.load(Ordering::Relaxed) > self.open_max
+            || usage.bytes.load(Ordering::Relaxed) > MEMORY_BYTES_MAX
+            || map.rooms.len() > map.sweep_at
+        {
+            map.sweep();
+        }
+        let room = match map.rooms.entry(name.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let path = self.directory.log_path(name);
+                entry.insert(Arc::new(Room::new(path, self.shared.clone())))
+            }
+        };
+        room.used.store(now, Ordering::Relaxed);
+        room.clone()
+    }
+}
+
+impl Map {
+    /// Closes the quarter of the rooms that was used longest ago, and forgets
+    /// those of them that nobody uses.
+    fn sweep(&mut self) {
+        let mut by_use: Vec<_> = self
+            .rooms
+            .iter()
+            .map(|(name, room)| (room.used.load(Ordering::Relaxed), name.clone()))
+            .collect();
+        by_use.sort_unstable();
+        by_use.truncate(by_use.len().div_ceil(4));
+        for (_, name) in by_use {
+            if let Entry::Occupied(entry) = self.rooms.entry(name) {
+                entry.get().close();
+                if Arc::strong_count(entry.get()) == 1 {
+                    entry.remove();
+                }
+            }
+        }
+        self.sweep_at = IDLE_ROOMS_MAX.max(self.rooms.len() * 2);
+    }
+}
