@@ -10,7 +10,8 @@ use std::task::{Context, Poll, ready};
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-use crate::store::read::{Log, Snapshot};
+use crate::store::log::Log;
+use crate::store::snapshot::Snapshot;
 
 /// The body of a response.
 #[derive(Debug)]

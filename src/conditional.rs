@@ -112,6 +112,13 @@ pub fn prefers_html(headers: &HeaderMap) -> bool {
     quality(headers, "text", "html") > quality(headers, "text", "plain")
 }
 
+/// Whether the client asks for server-sent events, by name.
+pub fn wants_events(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let named = values.any(|value| value.to_ascii_lowercase().contains("text/event-stream"));
+    named && quality(headers, "text", "event-stream") > 0
+}
+
 /// The quality of a media type, in thousandths: of the most specific range that
 /// it is in; 1000 where there is no `Accept`.
 fn quality(headers: &HeaderMap, kind: &str, subtype: &str) -> u32 {

@@ -48,6 +48,8 @@ pub struct Config {
     pub host: String,
     /// How long a client may take.
     pub timeouts: Timeouts,
+    /// Whether the kernel is asked to tell of changes in the store.
+    pub notices: bool,
     /// How many connections are served at a time.
     pub connections_max: usize,
     /// How many rooms may have files open.
@@ -89,6 +91,7 @@ impl Config {
             name,
             host,
             timeouts: timeouts()?,
+            notices: notices()?,
             connections_max: descriptors.saturating_sub(reserved).clamp(16, CONNECTIONS_MAX),
             open_rooms_max,
         })
@@ -132,6 +135,16 @@ fn timeouts() -> Result<Timeouts, String> {
             Ok(Timeouts { header: all, body: all, write: all })
         }
         _ => Err(format!("CATCHAT_TIMEOUT_MS={millis}: it takes 1 to 3600000 milliseconds")),
+    }
+}
+
+/// Notices can be switched off where they do not work, as on network file
+/// systems; then a check every second does alone what it does beside them.
+fn notices() -> Result<bool, String> {
+    match text(None, "CATCHAT_NOTIFY")?.as_deref() {
+        None | Some("on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(other) => Err(format!("CATCHAT_NOTIFY={other}: it takes on or off")),
     }
 }
 

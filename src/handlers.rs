@@ -1,13 +1,15 @@
 //! The service function: a request comes in, its route says who answers, and
 //! whatever comes of it goes out with the server's name on it.
 
+mod live;
 mod page;
 mod post;
 mod read;
 mod status;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::future::pending;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -19,14 +21,18 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::time::timeout;
 
 use crate::body::Body;
+use crate::conditional;
 use crate::config::Config;
 use crate::error::Error;
+use crate::handlers::live::Answer;
 use crate::handlers::page::Page;
 use crate::handlers::status::Health;
+use crate::live::Subscription;
 use crate::metrics::Label;
 use crate::report;
 use crate::rooms::Rooms;
 use crate::route::{Route, route};
+use crate::store::lock;
 
 /// A response of this server.
 pub type Response = hyper::Response<Body>;
@@ -48,7 +54,7 @@ const REFUSED_BODY_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct App {
     /// The rooms.
-    pub rooms: Rooms,
+    pub rooms: Arc<Rooms>,
     name: HeaderValue,
     page: Page,
     health: Health,
@@ -57,7 +63,7 @@ pub struct App {
 
 impl App {
     /// The server's state.
-    pub fn new(rooms: Rooms, config: &Config) -> App {
+    pub fn new(rooms: Arc<Rooms>, config: &Config) -> App {
         App {
             rooms,
             name: HeaderValue::from_str(&config.name)
@@ -69,12 +75,39 @@ impl App {
     }
 }
 
-/// Answers one request. There is always an answer.
-pub async fn serve(app: Arc<App>, request: Request<Incoming>) -> Result<Response, Infallible> {
+impl App {
+    /// The server's name.
+    fn name_text(&self) -> &str {
+        self.name.to_str().unwrap_or_default()
+    }
+}
+
+/// Where a request that becomes a live stream is left, for the connection's task
+/// to find once it has been polled. One a connection.
+pub type Handoff = Mutex<Option<Subscription>>;
+
+/// Answers one request. Where it asks for a live stream, the answer never comes:
+/// the stream's own task gives it.
+pub async fn serve(
+    app: Arc<App>,
+    handoff: Arc<Handoff>,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
     let (head, mut body) = request.into_parts();
     let route = route(&head.method, &head.uri);
-    let label = route.as_ref().map_or(Label::Other, label);
+    let label = route.as_ref().map_or(Label::Other, |route| label(route, &head.headers));
     let answer = match route {
+        Ok(Route::Read(room, query)) if label == Label::Live => {
+            match live::subscribe(&app, room, query, &head).await {
+                Ok(Answer::Stream(subscription)) => {
+                    app.rooms.shared.metrics.request(label, StatusCode::OK);
+                    *lock(&handoff) = Some(*subscription);
+                    return pending().await;
+                }
+                Ok(Answer::Head(response)) => Ok(response),
+                Err(error) => Err(error),
+            }
+        }
         Ok(route) => answer(&app, route, &head.headers, &head.method, &mut body).await,
         Err(error) => Err(error),
     };
@@ -87,7 +120,7 @@ pub async fn serve(app: Arc<App>, request: Request<Incoming>) -> Result<Response
     Ok(response)
 }
 
-/// The whole of what this server can do.
+/// All else that this server can do.
 async fn answer(
     app: &Arc<App>,
     route: Route,
@@ -105,11 +138,12 @@ async fn answer(
     }
 }
 
-fn label(route: &Route) -> Label {
+fn label(route: &Route, headers: &HeaderMap) -> Label {
     match route {
         Route::Page(_) => Label::Page,
         Route::Asset(_) => Label::Asset,
         Route::Post(..) => Label::Post,
+        Route::Read(_, query) if query.follow || conditional::wants_events(headers) => Label::Live,
         Route::Read(..) => Label::Read,
         Route::Health => Label::Health,
         Route::Metrics => Label::Metrics,

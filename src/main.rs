@@ -13,6 +13,7 @@ use catchat::handlers::App;
 use catchat::room::BLOCKING_THREADS;
 use catchat::rooms::Rooms;
 use catchat::store::directory::Directory;
+use catchat::watcher::{self, Notices};
 use catchat::{health, report, server};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -96,7 +97,12 @@ async fn listen(config: Config, directory: Directory) -> ExitCode {
         Err(error) => return failure(format!("cannot catch signals: {error}")),
     };
     let place = directory.path().display().to_string();
-    let app = Arc::new(App::new(Rooms::new(directory, config.open_rooms_max), &config));
+    let notices = config.notices.then(|| Notices::new(directory.path()).ok()).flatten();
+    let rooms = Rooms::new(directory, config.open_rooms_max, notices);
+    if let Err(error) = watcher::start(&rooms) {
+        return failure(format!("cannot start a thread: {error}"));
+    }
+    let app = Arc::new(App::new(rooms, &config));
     report::line(format_args!("listening on http://{address}, rooms in {place}"));
     let cut_off = server::run(listener, app, &config, async {
         shutdown.await;

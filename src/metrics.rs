@@ -17,7 +17,7 @@ const STATUSES: [u16; 20] = [
     0,
 ];
 /// The routes, as they are called in a label.
-const ROUTES: [&str; 7] = ["page", "asset", "post", "read", "health", "metrics", "other"];
+const ROUTES: [&str; 8] = ["page", "asset", "post", "read", "live", "health", "metrics", "other"];
 
 /// A number that only grows, or a gauge that goes up and down.
 #[derive(Debug, Default)]
@@ -90,6 +90,8 @@ pub struct Metrics {
     commit_micros: Histogram<12>,
     /// Connections that are open now.
     pub connections: Count,
+    /// Live streams that are open now.
+    pub streams: Count,
     /// Times that the store failed.
     pub store_errors: Count,
 }
@@ -103,6 +105,7 @@ impl Default for Metrics {
             commit_lines: Histogram::new(COMMIT_LINES),
             commit_micros: Histogram::new(COMMIT_MICROS),
             connections: Count::default(),
+            streams: Count::default(),
             store_errors: Count::default(),
         }
     }
@@ -119,6 +122,8 @@ pub enum Label {
     Post,
     /// Reading a log.
     Read,
+    /// Following a log.
+    Live,
     /// `/-/health`
     Health,
     /// `/-/metrics`
@@ -213,6 +218,7 @@ impl Metrics {
             &self.connections,
             &mut out,
         );
+        number("catchat_streams", "Live streams that are open.", "gauge", &self.streams, &mut out);
         number(
             "catchat_store_errors_total",
             "Times that the store failed.",

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// The most bytes that a room's name may have.
 pub const NAME_BYTES_MAX: usize = 80;
@@ -64,6 +64,14 @@ impl RoomName {
     }
 }
 
+impl RoomName {
+    /// The room that this file belongs to; `None` where it is no room's.
+    pub fn from_file_name(file: &str) -> Option<RoomName> {
+        let name = percent_decode_str(file.strip_suffix(".log")?).decode_utf8().ok()?;
+        RoomName::new(&name).ok().filter(|room| room.to_file_name() == file)
+    }
+}
+
 impl fmt::Display for RoomName {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
@@ -73,7 +81,6 @@ impl fmt::Display for RoomName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use percent_encoding::percent_decode_str;
     use proptest::prelude::*;
 
     fn file(name: &str) -> String {
@@ -104,7 +111,7 @@ mod tests {
             let Ok(room) = RoomName::new(&name) else { return Ok(()) };
             let file = room.to_file_name();
             prop_assert!(file.len() <= 255 && !file.starts_with('.') && !file.contains('/'));
-            prop_assert_eq!(&percent_decode_str(file.strip_suffix(".log").unwrap()).decode_utf8().unwrap(), &name);
+            prop_assert_eq!(RoomName::from_file_name(&file), Some(room.clone()));
             let segment = room.to_segment();
             prop_assert_eq!(&percent_decode_str(&segment).decode_utf8().unwrap(), &name);
         }

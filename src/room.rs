@@ -1,7 +1,9 @@
 //! A room: one log, the posts that wait to be appended to it, and what is known
 //! of its state. Holds positions, never queues of lines.
 
+use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,15 +11,18 @@ use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
 use time::UtcDateTime;
-use tokio::sync::oneshot;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Epoch};
 use crate::line::{self, Post};
+use crate::live::frame::{Frame, Kind};
 use crate::metrics::Metrics;
 use crate::report;
 use crate::store::append::{self, Appender, Locked, Written};
-use crate::store::read::{self, Look, Snapshot, Usage};
+use crate::store::log::Usage;
+use crate::store::snapshot::{self, Glance, Look, Snapshot};
 use crate::store::{StoreError, blocking, lock};
 
 /// How many threads commit and read files at the most.
@@ -26,6 +31,9 @@ pub const BLOCKING_THREADS: usize = 64;
 const STORE_WAIT: Duration = Duration::from_secs(10);
 /// How much one write takes at the most, in bytes, but for one line that always fits.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// How many frames are kept for other streams at the same place.
+const FRAMES_MAX: usize = 2;
 
 /// A line that is on disk.
 #[derive(Clone, Debug)]
@@ -43,7 +51,13 @@ pub struct Room {
     shared: Arc<Shared>,
     /// The last look at the log. Written by readers, under this lock, so that one
     /// of them reads what is new and the others find it.
-    seen: Mutex<Option<Arc<Snapshot>>>,
+    seen: Mutex<Seen>,
+    /// Wakes the streams when the log has changed.
+    news: Notify,
+    /// How many streams there are.
+    streams: AtomicUsize,
+    /// The last frames that were sent, for the other streams at the same place.
+    frames: Mutex<VecDeque<Arc<Frame>>>,
     /// One task opens the file; the others wait for it.
     opening: tokio::sync::Mutex<()>,
     /// Posts that nobody has begun to write. Written by request handlers and by
@@ -64,6 +78,15 @@ pub struct Shared {
     pub metrics: Metrics,
     /// How many rooms are being committed now.
     committing: AtomicUsize,
+}
+
+/// What the last look at the log saw.
+#[derive(Debug, Default)]
+struct Seen {
+    /// `None` where the file was closed since.
+    snapshot: Option<Arc<Snapshot>>,
+    /// What `stat(2)` said of the path then.
+    glance: Option<Glance>,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +111,9 @@ impl Room {
             path,
             shared,
             seen: Mutex::default(),
+            news: Notify::new(),
+            streams: AtomicUsize::new(0),
+            frames: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             queue: Mutex::default(),
             appender: Mutex::default(),
@@ -105,32 +131,115 @@ impl Room {
             return Ok(now);
         }
         let room = self.clone();
-        blocking(move || {
-            let opened = read::open(&room.path, &room.shared.usage)?;
-            *lock(&room.seen) = Some(opened.clone());
-            Ok(opened)
-        })
-        .await
+        blocking(move || room.open()).await
     }
 
-    fn look(&self) -> Result<Option<Arc<Snapshot>>, StoreError> {
+    /// Looks at the log without opening its file; `None` where that is needed.
+    pub fn look(&self) -> io::Result<Option<Arc<Snapshot>>> {
         let mut seen = lock(&self.seen);
-        match read::look(&self.path, seen.as_ref())? {
+        match snapshot::look(&self.path, seen.snapshot.as_ref())? {
             Look::Now(now) => {
-                if !seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &now)) {
-                    *seen = Some(now.clone());
-                }
+                self.see(&mut seen, &now);
                 Ok(Some(now))
             }
             Look::Open => Ok(None),
         }
     }
 
+    /// Opens the log's file. Blocks.
+    fn open(&self) -> io::Result<Arc<Snapshot>> {
+        let now = snapshot::open(&self.path, &self.shared.usage)?;
+        self.see(&mut lock(&self.seen), &now);
+        Ok(now)
+    }
+
+    /// Keeps what was seen, and wakes the streams when it is news.
+    fn see(&self, seen: &mut Seen, now: &Arc<Snapshot>) {
+        if seen.snapshot.as_ref().is_some_and(|known| Arc::ptr_eq(known, now)) {
+            return;
+        }
+        let news = seen.snapshot.as_ref().is_none_or(|known| known.cursor != now.cursor);
+        *seen = Seen { snapshot: Some(now.clone()), glance: now.glance() };
+        if news && self.is_watched() {
+            self.news.notify_waiters();
+        }
+    }
+
+    /// Whether the path shows something else than at the last look. Opens nothing.
+    pub fn has_changed(&self) -> bool {
+        snapshot::glance(&self.path) != lock(&self.seen).glance
+    }
+
+    /// Looks at the log, as it may have changed. Blocks.
+    pub fn refresh(&self) {
+        // Where it fails, whoever needs it comes to know.
+        if let Ok(None) = self.look() {
+            let _ = self.open();
+        }
+    }
+
     /// Forgets what can be learnt again: the open files and what is in memory.
     pub fn close(&self) {
-        *lock(&self.seen) = None;
+        lock(&self.seen).snapshot = None;
+        let frames = std::mem::take(&mut *lock(&self.frames));
+        let bytes: usize = frames.iter().map(|frame| frame.size()).sum();
+        self.shared.usage.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
         if let Ok(mut appender) = self.appender.try_lock() {
             *appender = None;
+        }
+    }
+
+    /// Counts a stream more, or one less.
+    pub fn watch(&self, more: bool) {
+        if more {
+            self.streams.fetch_add(1, Ordering::SeqCst)
+        } else {
+            self.streams.fetch_sub(1, Ordering::SeqCst)
+        };
+    }
+
+    /// Whether streams wait for news.
+    pub fn is_watched(&self) -> bool {
+        self.streams.load(Ordering::SeqCst) > 0
+    }
+
+    /// Ready when the log has changed after this call.
+    pub fn grown(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+
+    /// The last look at the log, which is as good as a new one for who waits for
+    /// news; `None` where the file was closed since.
+    pub fn latest(&self) -> Option<Arc<Snapshot>> {
+        lock(&self.seen).snapshot.clone()
+    }
+
+    /// The frame that begins where this range does, if it was made lately; where
+    /// it must be exact, one that ends there too.
+    pub fn shared_frame(
+        &self,
+        kind: Kind,
+        epoch: Epoch,
+        range: Range<u64>,
+        exact: bool,
+    ) -> Option<Arc<Frame>> {
+        let frames = lock(&self.frames);
+        let fits = |frame: &&Arc<Frame>| {
+            (frame.kind, frame.epoch, frame.range.start) == (kind, epoch, range.start)
+                && if exact { frame.range.end == range.end } else { frame.range.end <= range.end }
+        };
+        frames.iter().find(fits).cloned()
+    }
+
+    /// Keeps a frame for the others.
+    pub fn share_frame(&self, frame: Arc<Frame>) {
+        let bytes = &self.shared.usage.bytes;
+        bytes.fetch_add(frame.size() as u64, Ordering::Relaxed);
+        let mut frames = lock(&self.frames);
+        frames.push_front(frame);
+        if let Some(oldest) = frames.get(FRAMES_MAX) {
+            bytes.fetch_sub(oldest.size() as u64, Ordering::Relaxed);
+            frames.truncate(FRAMES_MAX);
         }
     }
 
@@ -196,6 +305,10 @@ impl Room {
             Ok(mut locked) => Batch::write(self.take_waiting(), &mut locked),
             Err(error) => Batch::refused(self.take_waiting(), error),
         };
+        // Streams see a line as readers do: once it is written.
+        if batch.written.bytes > 0 && self.is_watched() {
+            self.refresh();
+        }
         let synced = match slot.as_mut() {
             Some(appender) if batch.written.bytes > 0 => {
                 appender.sync(&self.path, batch.written.start)

@@ -9,6 +9,7 @@ use crate::name::RoomName;
 use crate::room::{Room, Shared};
 use crate::store::directory::Directory;
 use crate::store::lock;
+use crate::watcher::Notices;
 
 /// How many rooms that nobody uses are remembered.
 const IDLE_ROOMS_MAX: usize = 4096;
@@ -25,6 +26,11 @@ pub struct Rooms {
     /// What the rooms share.
     pub shared: Arc<Shared>,
     open_max: usize,
+    /// The kernel's notices of changes, where it gives any.
+    notices: Option<Arc<Notices>>,
+    /// How many streams there are in all rooms; the watch is set and taken away
+    /// under this lock.
+    streams: Mutex<usize>,
     /// Counts requests: the time by which the rooms that were used last are told.
     clock: AtomicU64,
     map: Mutex<Map>,
@@ -42,15 +48,18 @@ struct Map {
 
 impl Rooms {
     /// The rooms in this directory, of which `open_max` may have files open.
-    pub fn new(directory: Directory, open_max: usize) -> Rooms {
+    /// Without `notices` only the slow check sees what others append.
+    pub fn new(directory: Directory, open_max: usize, notices: Option<Notices>) -> Arc<Rooms> {
         let map = Map { rooms: HashMap::new(), sweep_at: IDLE_ROOMS_MAX };
-        Rooms {
+        Arc::new(Rooms {
             directory,
             shared: Arc::default(),
             open_max,
+            notices: notices.map(Arc::new),
+            streams: Mutex::default(),
             clock: AtomicU64::new(0),
             map: Mutex::new(map),
-        }
+        })
     }
 
     /// The directory that they are in.
@@ -62,13 +71,7 @@ impl Rooms {
     pub fn get(&self, name: &RoomName) -> Arc<Room> {
         let now = self.clock.fetch_add(1, Ordering::Relaxed);
         let mut map = lock(&self.map);
-        let usage = &self.shared.usage;
-        if usage.files.load(Ordering::Relaxed) > self.open_max
-            || usage.bytes.load(Ordering::Relaxed) > MEMORY_BYTES_MAX
-            || map.rooms.len() > map.sweep_at
-        {
-            map.sweep();
-        }
+        self.sweep(&mut map);
         let room = match map.rooms.entry(name.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -78,6 +81,80 @@ impl Rooms {
         };
         room.used.store(now, Ordering::Relaxed);
         room.clone()
+    }
+}
+
+impl Rooms {
+    /// The room of this name, watched for what others append until it is dropped.
+    pub fn watch(self: &Arc<Rooms>, name: &RoomName) -> Watched {
+        let room = self.get(name);
+        room.watch(true);
+        let mut streams = lock(&self.streams);
+        *streams += 1;
+        self.shared.metrics.streams.add(1);
+        if let (1, Some(notices)) = (*streams, &self.notices) {
+            notices.set(true);
+        }
+        Watched { room, rooms: self.clone() }
+    }
+
+    /// The kernel's notices, where it gives any.
+    pub fn notices(&self) -> Option<&Arc<Notices>> {
+        self.notices.as_ref()
+    }
+
+    /// Closes rooms where too much is open.
+    pub fn trim(&self) {
+        self.sweep(&mut lock(&self.map));
+    }
+
+    fn sweep(&self, map: &mut Map) {
+        let usage = &self.shared.usage;
+        if usage.files.load(Ordering::Relaxed) > self.open_max
+            || usage.bytes.load(Ordering::Relaxed) > MEMORY_BYTES_MAX
+            || map.rooms.len() > map.sweep_at
+        {
+            map.sweep();
+        }
+    }
+
+    /// All rooms that have streams.
+    pub fn watched(&self) -> Vec<Arc<Room>> {
+        if *lock(&self.streams) == 0 {
+            return Vec::new();
+        }
+        lock(&self.map).rooms.values().filter(|room| room.is_watched()).cloned().collect()
+    }
+
+    /// The room of this name, if it has streams.
+    pub fn watched_room(&self, name: &RoomName) -> Option<Arc<Room>> {
+        lock(&self.map).rooms.get(name).filter(|room| room.is_watched()).cloned()
+    }
+}
+
+/// A room that has a stream, as long as this lives.
+#[derive(Debug)]
+pub struct Watched {
+    room: Arc<Room>,
+    rooms: Arc<Rooms>,
+}
+
+impl Watched {
+    /// The room.
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.room.watch(false);
+        self.rooms.shared.metrics.streams.sub(1);
+        let mut streams = lock(&self.rooms.streams);
+        *streams -= 1;
+        if let (0, Some(notices)) = (*streams, &self.rooms.notices) {
+            notices.set(false);
+        }
     }
 }
 

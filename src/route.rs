@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use hyper::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
-use crate::cursor::decimal;
+use crate::cursor::{Cursor, decimal};
 use crate::error::Error;
 use crate::name::RoomName;
 
@@ -65,6 +65,10 @@ impl MessageField {
 pub struct ReadQuery {
     /// `tail=N`: only the last N lines.
     pub tail: Option<u64>,
+    /// `follow`: stay, and send what comes.
+    pub follow: bool,
+    /// `after=CURSOR`: where a stream goes on.
+    pub after: Option<Cursor>,
 }
 
 /// A known path, before the method is looked at.
@@ -156,14 +160,28 @@ fn read_query(query: Option<&str>) -> Result<ReadQuery, Error> {
     let mut read = ReadQuery::default();
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match name {
-            "tail" if read.tail.is_none() => {
+        let twice = match name {
+            "tail" => {
                 let lines = decimal(value)
-                    .ok_or(Error::bad_request("tail takes a number of lines, as in ?tail=100"))?;
-                read.tail = Some(lines);
+                    .ok_or(Error::bad_request("tail takes a number of lines, as in ?tail=100"));
+                read.tail.replace(lines?).is_some()
             }
-            "tail" => return Err(Error::bad_request("a query parameter may be given once")),
-            _ => return Err(Error::bad_request("unknown query parameter: tail is allowed")),
+            "after" => {
+                let cursor = value.parse().map_err(|_| {
+                    Error::bad_request("after takes a cursor, as in ?after=0a1b2c3d-65: the ETag without its quotes")
+                });
+                read.after.replace(cursor?).is_some()
+            }
+            "follow" if value.is_empty() => std::mem::replace(&mut read.follow, true),
+            "follow" => return Err(Error::bad_request("follow takes no value, as in ?follow")),
+            _ => {
+                return Err(Error::bad_request(
+                    "unknown query parameter: tail, follow and after are allowed",
+                ));
+            }
+        };
+        if twice {
+            return Err(Error::bad_request("a query parameter may be given once"));
         }
     }
     Ok(read)
@@ -192,7 +210,7 @@ mod tests {
         assert_eq!(get("/chat/a%2525").unwrap(), Route::Read(name("a%25"), ReadQuery::default()));
         assert_eq!(
             get("/api/chat/a?tail=3").unwrap(),
-            Route::Read(name("a"), ReadQuery { tail: Some(3) })
+            Route::Read(name("a"), ReadQuery { tail: Some(3), ..ReadQuery::default() })
         );
         assert_eq!(get("/-/health").unwrap(), Route::Health);
         assert_eq!(get("/-/chat.js").unwrap(), Route::Asset(Asset::Script));
@@ -224,6 +242,11 @@ mod tests {
             "/chat/a?tail=x",
             "/chat/a?tale=3",
             "/chat/a?tail=1&tail=1",
+            "/chat/a?follow&follow",
+            "/chat/a?follow=1",
+            "/chat/a?after=",
+            "/chat/a?after=x-1",
+            "/chat/a?after=0-0&after=0-0",
         ] {
             assert!(matches!(get(uri), Err(Error::BadRequest(_))), "{uri}");
         }

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -13,12 +14,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioTimer;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, Timeouts};
-use crate::handlers::{App, serve};
+use crate::handlers::{App, Handoff, serve};
+use crate::live;
 use crate::report;
+use crate::store::lock;
 use crate::stream::Stream;
 
 /// How many connections the kernel holds until they are accepted.
@@ -50,6 +53,8 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // So that a restart does not wait for the last one's connections (tcp(7)).
     socket.set_reuseaddr(true)?;
+    // Connections inherit it: a peer that is gone without a word is noticed.
+    socket.set_keepalive(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -102,14 +107,9 @@ async fn accept_all(
             }
         };
         pause = ACCEPT_PAUSES.0;
-        let (app, stopped, timeouts) = (app.clone(), stopped.clone(), config.timeouts);
-        if let Ok(place) = places.clone().try_acquire_owned() {
-            tokio::spawn(async move {
-                app.rooms.shared.metrics.connections.add(1);
-                connection(socket, app.clone(), stopped, timeouts).await;
-                app.rooms.shared.metrics.connections.sub(1);
-                drop(place);
-            });
+        if let Ok(permit) = places.clone().try_acquire_owned() {
+            let place = Place::new(app.clone(), permit);
+            tokio::spawn(connection(socket, place, stopped.clone(), config.timeouts));
         } else if let Ok(place) = refusals.clone().try_acquire_owned() {
             tokio::spawn(async move {
                 let _ = timeout(REFUSAL_TIME, refuse(socket)).await;
@@ -148,30 +148,65 @@ async fn refuse(mut socket: TcpStream) -> io::Result<()> {
 /// Serves one connection to its end.
 async fn connection(
     socket: TcpStream,
-    app: Arc<App>,
+    place: Place,
     mut stopped: watch::Receiver<bool>,
     timeouts: Timeouts,
 ) {
     // Answers go out at once; where this fails, they are only slower.
     let _ = socket.set_nodelay(true);
-    let service = service_fn(move |request| serve(app.clone(), request));
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(timeouts.header)
-            .max_buf_size(BUFFER_BYTES_MAX)
-            .serve_connection(Stream::new(socket, timeouts.write), service)
-    );
-    let mut stop = pin!(stopped.wait_for(|stopped| *stopped));
-    let mut stopping = false;
-    // What ends a connection early (a reset, a time-out, nonsense) is the
-    // client's affair: there is nobody left to tell.
-    let _ = poll_fn(|cx| {
-        if !stopping && stop.as_mut().poll(cx).is_ready() {
-            stopping = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        connection.as_mut().poll(cx)
-    })
-    .await;
+    let handoff = Arc::new(Handoff::default());
+    let service = {
+        let (app, handoff) = (place.app.clone(), handoff.clone());
+        service_fn(move |request| serve(app.clone(), handoff.clone(), request))
+    };
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(timeouts.header)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(Stream::new(socket, timeouts.write), service);
+    let subscription = {
+        let mut stop = pin!(stopped.wait_for(|stopped| *stopped));
+        let mut stopping = false;
+        poll_fn(|cx| {
+            if !stopping && stop.as_mut().poll(cx).is_ready() {
+                stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            // What ends a connection early (a reset, a time-out, nonsense) is the
+            // client's affair: there is nobody left to tell.
+            let served = Pin::new(&mut connection).poll(cx).map(|_| None);
+            match lock(&handoff).take() {
+                Some(subscription) => Poll::Ready(Some(subscription)),
+                None => served,
+            }
+        })
+        .await
+    };
+    if let Some(subscription) = subscription {
+        // What the client sent behind its request is dropped with hyper's buffers.
+        let socket = connection.into_parts().io.into_socket();
+        tokio::spawn(async move {
+            live::stream(subscription, socket, stopped).await;
+            drop(place);
+        });
+    }
+}
+
+/// One of the connections that are served at a time; given back when dropped.
+struct Place {
+    app: Arc<App>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn new(app: Arc<App>, permit: OwnedSemaphorePermit) -> Place {
+        app.rooms.shared.metrics.connections.add(1);
+        Place { app, _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.app.rooms.shared.metrics.connections.sub(1);
+    }
 }

@@ -6,7 +6,8 @@
 
 pub mod append;
 pub mod directory;
-pub mod read;
+pub mod log;
+pub mod snapshot;
 
 use std::fmt;
 use std::io;

@@ -27,6 +27,11 @@ impl Stream {
         Stream { socket: TokioIo::new(socket), patience, waiting: None }
     }
 
+    /// The socket itself.
+    pub fn into_socket(self) -> TcpStream {
+        self.socket.into_inner()
+    }
+
     /// Gives up when a write has waited for too long.
     fn timed<T>(
         &mut self,

@@ -13,7 +13,7 @@ use crate::handlers::{App, NO_CACHE, Response, TEXT, respond};
 use crate::name::RoomName;
 use crate::route::ReadQuery;
 use crate::store::blocking;
-use crate::store::read::Snapshot;
+use crate::store::snapshot::Snapshot;
 
 /// Sends the log as it is at this moment.
 pub async fn read(
@@ -23,6 +23,9 @@ pub async fn read(
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Error> {
+    if query.after.is_some() {
+        return Err(Error::bad_request("after is for live streams: add follow, or use Range"));
+    }
     let snapshot = app.rooms.get(&room).snapshot().await?;
     let length = snapshot.cursor.length;
     let mut response = match condition(headers, &snapshot.etag) {
@@ -30,7 +33,7 @@ pub async fn read(
         Condition::NotModified => respond(StatusCode::NOT_MODIFIED, TEXT, Body::empty()),
         Condition::Proceed => {
             let range = match query.tail {
-                Some(lines) => Part::Bytes(tail(&snapshot, lines).await?..length),
+                Some(lines) => Part::Bytes(snapshot.tail(lines).await?..length),
                 None if method == Method::GET => part(headers, &snapshot.etag, length),
                 None => Part::Whole,
             };
@@ -74,13 +77,4 @@ async fn log(snapshot: &Arc<Snapshot>, range: Range<u64>) -> Result<Body, Error>
         blocking(move || log.load(start, length)).await?;
     }
     Ok(Body::of_log(snapshot, range))
-}
-
-/// Where the last `lines` lines begin.
-async fn tail(snapshot: &Arc<Snapshot>, lines: u64) -> Result<u64, Error> {
-    if let Some(start) = snapshot.tail_in_memory(lines) {
-        return Ok(start);
-    }
-    let snapshot = snapshot.clone();
-    Ok(blocking(move || snapshot.tail(lines)).await?)
 }

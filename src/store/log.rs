@@ -1,24 +1,21 @@
-//! Reading a room's file: the readers' side, which takes no lock.
+//! An open log: its file, and the end of it in memory.
 //!
-//! A [`Snapshot`] is the state of a log at one look: where its last whole line
-//! ends. What lies before that never changes as long as the log is this one, so
-//! the end of it is kept in memory, in the pieces of a [`Window`]; what is older
-//! is read from the file as it is sent.
+//! What lies before the end of a whole line never changes as long as the log is
+//! this one, so pieces of it can be kept, and shared by all who send them. What
+//! is older than the window of pieces is read from the file as it is sent.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hyper::body::Bytes;
-use hyper::header::HeaderValue;
 
 use crate::cursor::Cursor;
-use crate::store::append::{end_of_lines, epoch_of, nth_line_end_before, read_start};
+use crate::store::append::{nth_line_end_before, read_start};
 use crate::store::directory::FileId;
 use crate::store::lock;
 
@@ -27,7 +24,7 @@ pub const PIECE_BYTES: u64 = 64 * 1024;
 /// How much of the end of one log may be kept in memory, in bytes.
 const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// How much of the log's start is compared to tell that it is still the same.
-const HEAD_BYTES: usize = 256;
+const HEAD_BYTES: u64 = 256;
 
 /// What all open logs take together. Written when one is opened, grows or is
 /// dropped; read when it is time to close some.
@@ -39,31 +36,14 @@ pub struct Usage {
     pub bytes: AtomicU64,
 }
 
-/// The state of a log at one look at it.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// The log's state.
-    pub cursor: Cursor,
-    /// The cursor as a header's value, in quotes.
-    pub etag: HeaderValue,
-    open: Option<Open>,
-}
-
-/// A log that has a file.
-#[derive(Clone, Debug)]
-struct Open {
-    log: Arc<Log>,
-    /// What `stat(2)` said of the file: its size, with a torn end, and when it
-    /// was modified, in seconds and nanoseconds.
-    size: u64,
-    modified: (i64, i64),
-}
-
 /// An open log: what all its snapshots share.
 #[derive(Debug)]
 pub struct Log {
-    file: File,
-    id: FileId,
+    /// The file, open for reading.
+    pub file: File,
+    /// Which file it is.
+    pub id: FileId,
+    /// The log's first bytes, up to [`HEAD_BYTES`]. Locked after the window.
     head: Mutex<Vec<u8>>,
     window: Mutex<Window>,
     usage: Arc<Usage>,
@@ -77,103 +57,22 @@ struct Window {
     pieces: VecDeque<Bytes>,
 }
 
-/// What a look at the file gave.
-pub enum Look {
-    /// The state now.
-    Now(Arc<Snapshot>),
-    /// The file has to be opened, or much has to be read: not on an async thread.
-    Open,
-}
-
-/// Looks at the file with one `stat(2)`, and where it has grown a little, reads
-/// what came. This is what the page cache answers in a microsecond, so it may be
-/// done on an async thread.
-pub fn look(path: &Path, known: Option<&Arc<Snapshot>>) -> io::Result<Look> {
-    let meta = match fs::metadata(path) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Look::Now(match known {
-                Some(known) if known.open.is_none() => known.clone(),
-                _ => Arc::new(Snapshot::new(Cursor::default(), None)),
-            }));
-        }
-        Err(error) => return Err(error),
-    };
-    let Some((known, open)) = known.and_then(|known| Some((known, known.open.as_ref()?))) else {
-        return Ok(Look::Open);
-    };
-    if open.log.id != FileId::of(&meta) {
-        return Ok(Look::Open);
-    }
-    let modified = (meta.mtime(), meta.mtime_nsec());
-    let torn = open.size != known.cursor.length;
-    if !torn && (meta.size(), modified) == (open.size, open.modified) {
-        return Ok(Look::Now(known.clone()));
-    }
-    let grown =
-        meta.size() > known.cursor.length && meta.size() - known.cursor.length <= PIECE_BYTES;
-    if !grown || known.cursor.length == 0 {
-        return Ok(Look::Open);
-    }
-    match open.log.grow(known.cursor, meta.size())? {
-        Some(cursor) if cursor == known.cursor => Ok(Look::Now(known.clone())),
-        Some(cursor) => {
-            let open = Open { log: open.log.clone(), size: meta.size(), modified };
-            Ok(Look::Now(Arc::new(Snapshot::new(cursor, Some(open)))))
-        }
-        None => Ok(Look::Open),
-    }
-}
-
-/// Opens the file and reads the end of it. Blocks.
-pub fn open(path: &Path, usage: &Arc<Usage>) -> io::Result<Arc<Snapshot>> {
-    // A pipe or a device of this name would block, or never end.
-    let is_file = match fs::metadata(path) {
-        Ok(meta) => meta.is_file(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Arc::new(Snapshot::new(Cursor::default(), None)));
-        }
-        Err(error) => return Err(error),
-    };
-    if !is_file {
-        return Err(io::Error::other("the room's log is not a regular file"));
-    }
-    let file = File::open(path)?;
-    let meta = file.metadata()?;
-    let length = end_of_lines(&file, meta.size())?;
-    let cursor = Cursor { epoch: epoch_of(&file, length)?, length };
-    let head = read_start(&file, length.min(HEAD_BYTES as u64) as usize)?;
-    usage.files.fetch_add(1, Ordering::Relaxed);
-    let log = Log {
-        id: FileId::of(&meta),
-        file,
-        head: Mutex::new(head),
-        window: Mutex::new(Window { first: length.div_ceil(PIECE_BYTES), pieces: VecDeque::new() }),
-        usage: usage.clone(),
-    };
-    log.load(length.saturating_sub(1), length)?;
-    let open =
-        Open { log: Arc::new(log), size: meta.size(), modified: (meta.mtime(), meta.mtime_nsec()) };
-    Ok(Arc::new(Snapshot::new(cursor, Some(open))))
-}
-
-impl Snapshot {
-    fn new(cursor: Cursor, open: Option<Open>) -> Snapshot {
-        let etag = HeaderValue::try_from(format!("\"{cursor}\""))
-            .unwrap_or(HeaderValue::from_static("\"0-0\""));
-        Snapshot { cursor, etag, open }
+impl Log {
+    /// The log of this length in this file, its last piece in memory. Blocks.
+    pub fn new(file: File, id: FileId, length: u64, usage: &Arc<Usage>) -> io::Result<Log> {
+        let head = read_start(&file, length.min(HEAD_BYTES) as usize)?;
+        let window = Window { first: length.div_ceil(PIECE_BYTES), pieces: VecDeque::new() };
+        usage.files.fetch_add(1, Ordering::Relaxed);
+        let (head, window, usage) = (Mutex::new(head), Mutex::new(window), usage.clone());
+        let log = Log { file, id, head, window, usage };
+        log.load(length.saturating_sub(1), length)?;
+        Ok(log)
     }
 
-    /// The open log; `None` where there is no file.
-    pub fn log(&self) -> Option<&Arc<Log>> {
-        self.open.as_ref().map(|open| &open.log)
-    }
-
-    /// Where the last `lines` lines begin, where what is in memory tells.
-    pub fn tail_in_memory(&self, lines: u64) -> Option<u64> {
-        let Some(log) = self.log() else { return Some(0) };
-        let start = self.cursor.length.saturating_sub(1) / PIECE_BYTES * PIECE_BYTES;
-        let last = log.piece(start..self.cursor.length)?;
+    /// Where the last `lines` lines before `length` begin, where memory tells.
+    pub fn tail_in_memory(&self, lines: u64, length: u64) -> Option<u64> {
+        let start = length.saturating_sub(1) / PIECE_BYTES * PIECE_BYTES;
+        let last = self.piece(start..length)?;
         let skip = usize::try_from(lines).ok()?;
         match memchr::memrchr_iter(b'\n', &last).nth(skip) {
             Some(at) => Some(start + at as u64 + 1),
@@ -182,18 +81,11 @@ impl Snapshot {
         }
     }
 
-    /// Where the last `lines` lines begin. Blocks, as it reads the file.
-    pub fn tail(&self, lines: u64) -> io::Result<u64> {
-        match self.log() {
-            Some(log) => {
-                nth_line_end_before(&log.file, self.cursor.length, lines.saturating_add(1))
-            }
-            None => Ok(0),
-        }
+    /// Where the last `lines` lines before `length` begin. Blocks, as it reads the file.
+    pub fn tail(&self, lines: u64, length: u64) -> io::Result<u64> {
+        nth_line_end_before(&self.file, length, lines.saturating_add(1))
     }
-}
 
-impl Log {
     /// The bytes of this range that lie in its first piece, where they are in memory.
     pub fn piece(&self, range: Range<u64>) -> Option<Bytes> {
         let number = range.start / PIECE_BYTES;
@@ -240,7 +132,7 @@ impl Log {
 
     /// Reads what came after `known`, up to `size`: the cursor after the last
     /// whole line, or `None` where this is not the log that it was.
-    fn grow(&self, known: Cursor, size: u64) -> io::Result<Option<Cursor>> {
+    pub fn grow(&self, known: Cursor, size: u64) -> io::Result<Option<Cursor>> {
         let mut window = lock(&self.window);
         // The end of the last known line is read again, to see that it is there.
         let mut bytes = vec![0; (size - known.length + 1) as usize];
@@ -258,7 +150,7 @@ impl Log {
         window.append(new);
         self.usage.bytes.fetch_add(new.len() as u64, Ordering::Relaxed);
         self.usage.bytes.fetch_sub(window.trim(), Ordering::Relaxed);
-        let more = HEAD_BYTES.saturating_sub(head.len()).min(new.len());
+        let more = (HEAD_BYTES as usize).saturating_sub(head.len()).min(new.len());
         head.extend_from_slice(&new[..more]);
         Ok(Some(Cursor { length: known.length + new.len() as u64, ..known }))
     }

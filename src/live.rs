@@ -1,0 +1,317 @@
+//! Live streams: one small task a subscriber, which holds a cursor and no queue.
+//!
+//! History and what comes are one loop: read from my cursor to the log's end,
+//! send, wait until it grows. The stream's socket has left hyper, whose buffers
+//! are most of what an idle connection costs.
+
+pub mod frame;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::cursor::Cursor;
+use crate::live::frame::{Chunk, Frame, Kind, LAST_CHUNK};
+use crate::rooms::Watched;
+use crate::store::snapshot::Snapshot;
+use crate::store::{StoreError, blocking};
+
+/// After this much silence a stream of events says that it is still there.
+const PING_AFTER: Duration = Duration::from_secs(15);
+/// Over how long the streams of a server that stops end, in milliseconds, so that
+/// the clients do not all come back at once.
+const ENDINGS_MILLIS: u64 = 1_500;
+/// How long a client may take to read the end of its stream.
+const ENDING: Duration = Duration::from_secs(1);
+/// How much the kernel holds of a stream that is not on its way, in bytes.
+const UNSENT_BYTES_MAX: u32 = 16 * 1024;
+/// How long a stream waits before it asks a store again that failed.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A stream to be: what a request asked for, checked.
+#[derive(Debug)]
+pub struct Subscription {
+    /// The room, watched so that others' lines are noticed.
+    pub room: Watched,
+    /// How lines are framed.
+    pub kind: Kind,
+    /// Where the stream begins.
+    pub start: Cursor,
+    /// How many lines come first when the log is replaced by another one.
+    pub tail: Option<u64>,
+    /// Whether the client knows chunks: HTTP/1.1.
+    pub chunked: bool,
+    /// The response's head and the first events.
+    pub greeting: Bytes,
+}
+
+/// A subscriber: where it is in the log, and what of the next bytes is sent.
+struct Subscriber {
+    room: Watched,
+    socket: TcpStream,
+    kind: Kind,
+    chunked: bool,
+    tail: Option<u64>,
+    /// Everything before this is sent.
+    at: Cursor,
+    /// Whether a line begins there: only then can an event of another kind come.
+    line_start: bool,
+    /// How far the frame reaches that is sent in part, and how much of it is sent.
+    partial: Option<(u64, usize)>,
+    /// What is sent before the next frame: a head, a ping; mostly nothing.
+    notice: Bytes,
+    /// When to break the silence.
+    ping: Pin<Box<Sleep>>,
+}
+
+/// What ended a wait.
+enum Woken {
+    Grown,
+    Writable,
+    Silence,
+    Stop,
+    End,
+    Closed,
+}
+
+/// Why a stream ends.
+enum End {
+    /// The server stops.
+    Stop,
+    /// The client has gone, or the log was replaced in the middle of a line.
+    Cut,
+}
+
+/// Streams until the client goes or the server stops.
+pub async fn stream(
+    subscription: Subscription,
+    socket: TcpStream,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let Subscription { room, kind, start, tail, chunked, greeting } = subscription;
+    // What the client does not read stays in the log, not in the kernel's memory.
+    let _ = socket2::SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
+    let mut subscriber = Subscriber {
+        room,
+        socket,
+        kind,
+        chunked,
+        tail,
+        at: start,
+        line_start: true,
+        partial: None,
+        notice: greeting,
+        ping: Box::pin(sleep(PING_AFTER)),
+    };
+    if let End::Stop = subscriber.run(&mut stopped).await {
+        // Who does not read the end takes the stream up from its last cursor.
+        let _ = Box::pin(timeout(ENDING, subscriber.finish())).await;
+    }
+}
+
+impl Subscriber {
+    async fn run(&mut self, stopped: &mut watch::Receiver<bool>) -> End {
+        let room = self.room.room().clone();
+        let mut stop = pin!(stopped.wait_for(|stopped| *stopped));
+        let mut ending: Option<Pin<Box<Sleep>>> = None;
+        loop {
+            // From here on no growth is missed, however long the sending takes.
+            let mut grown = pin!(room.grown());
+            let Ok(more) = self.send().await else { return End::Cut };
+            let woken = poll_fn(|cx| {
+                let ended = match &mut ending {
+                    Some(ending) => ending.as_mut().poll(cx).map(|()| Woken::End),
+                    None => stop.as_mut().poll(cx).map(|_| Woken::Stop),
+                };
+                if ended.is_ready() {
+                    return ended;
+                }
+                if !more && grown.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Woken::Grown);
+                }
+                self.poll_socket(cx, more)
+            })
+            .await;
+            match woken {
+                Woken::Stop => ending = Some(Box::pin(sleep(self.time_to_end()))),
+                Woken::End => return End::Stop,
+                Woken::Closed => return End::Cut,
+                Woken::Silence => self.break_silence(),
+                Woken::Grown | Woken::Writable => {}
+            }
+        }
+    }
+
+    /// How long this stream goes on when the server stops: each another time.
+    fn time_to_end(&self) -> Duration {
+        let port = self.socket.peer_addr().map_or(0, |address| address.port());
+        let scattered = u64::from(port).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        Duration::from_millis(scattered % ENDINGS_MILLIS)
+    }
+
+    /// Sends the rest, and says that this is the end.
+    async fn finish(&mut self) -> io::Result<()> {
+        while self.send().await? {
+            self.socket.writable().await?;
+        }
+        if self.chunked {
+            self.socket.try_write(LAST_CHUNK)?;
+        }
+        poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await
+    }
+
+    /// Waits for the socket: for its end, for room to write, for the next ping.
+    fn poll_socket(&mut self, cx: &mut Context<'_>, writing: bool) -> Poll<Woken> {
+        let mut asked = [0; 512];
+        while self.socket.poll_read_ready(cx).is_ready() {
+            match self.socket.try_read(&mut asked) {
+                Ok(0) => return Poll::Ready(Woken::Closed),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(Woken::Closed),
+            }
+        }
+        if writing {
+            return self.socket.poll_write_ready(cx).map(|_| Woken::Writable);
+        }
+        self.ping.as_mut().poll(cx).map(|()| Woken::Silence)
+    }
+
+    fn break_silence(&mut self) {
+        self.ping.as_mut().reset(Instant::now() + PING_AFTER);
+        if self.kind == Kind::Events && self.line_start {
+            self.notice = self.event("ping", self.at);
+        }
+    }
+
+    fn event(&self, name: &str, cursor: Cursor) -> Bytes {
+        // A reset is a place to resume at; a ping only says where one is.
+        let id = if name == "reset" { format!("id: {cursor}\n") } else { String::new() };
+        Chunk::new(format!("event: {name}\n{id}data: {cursor}\n\n").as_bytes()).wire(self.chunked)
+    }
+
+    /// Sends what there is; whether there is more, which the socket did not take.
+    async fn send(&mut self) -> io::Result<bool> {
+        loop {
+            if !self.notice.is_empty() {
+                let sent = self.write(&self.notice.clone())?;
+                self.notice = self.notice.slice(sent..);
+                if !self.notice.is_empty() {
+                    return Ok(true);
+                }
+            }
+            let now = match self.room.room().latest() {
+                Some(now) => now,
+                None => match Box::pin(self.room.room().snapshot()).await {
+                    Ok(now) => now,
+                    Err(_) => {
+                        Box::pin(sleep(STORE_PAUSE)).await;
+                        continue;
+                    }
+                },
+            };
+            if !self.follows(&now) {
+                self.reset(&now).await?;
+                continue;
+            }
+            if self.at.length == now.cursor.length {
+                return Ok(false);
+            }
+            self.at.epoch = now.cursor.epoch;
+            // Where the file cannot be read to where it was seen to reach, it is
+            // another one by now: the next round says so.
+            let Ok(frame) = self.frame(&now).await else {
+                Box::pin(sleep(STORE_PAUSE)).await;
+                self.room.room().close();
+                continue;
+            };
+            if !self.send_frame(&frame)? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Whether what is sent so far is the beginning of this log.
+    fn follows(&self, now: &Snapshot) -> bool {
+        let end = self.partial.map_or(self.at.length, |(end, _)| end);
+        end == 0 || (self.at.epoch == now.cursor.epoch && end <= now.cursor.length)
+    }
+
+    /// Another log took the place of the one that was sent.
+    async fn reset(&mut self, now: &Snapshot) -> io::Result<()> {
+        if !self.line_start || self.partial.is_some() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let start = match self.tail {
+            Some(lines) => Box::pin(now.tail(lines))
+                .await
+                .map_err(|error| io::Error::other(error.to_string()))?,
+            None => 0,
+        };
+        self.at = Cursor { length: start, ..now.cursor };
+        if self.kind == Kind::Events {
+            self.notice = self.event("reset", self.at);
+        }
+        Ok(())
+    }
+
+    /// The frame that begins where this subscriber is.
+    async fn frame(&self, now: &Snapshot) -> Result<Arc<Frame>, StoreError> {
+        let end = self.partial.map_or(now.cursor.length, |(end, _)| end);
+        let range = self.at.length..end;
+        let room = self.room.room();
+        if let Some(frame) =
+            room.shared_frame(self.kind, self.at.epoch, range.clone(), self.partial.is_some())
+        {
+            return Ok(frame);
+        }
+        let Some(log) = now.log() else { return Err(StoreError::Failed("the log is gone".into())) };
+        let bytes = match log.piece(range.clone()) {
+            Some(bytes) => bytes,
+            None => {
+                let log = log.clone();
+                Box::pin(blocking(move || log.read(range))).await?
+            }
+        };
+        let frame =
+            Arc::new(Frame::new(self.kind, self.at.epoch, self.at.length, self.line_start, &bytes));
+        room.share_frame(frame.clone());
+        Ok(frame)
+    }
+
+    /// Writes the frame, or what is left of it; whether all of it is sent.
+    fn send_frame(&mut self, frame: &Frame) -> io::Result<bool> {
+        let wire = frame.wire(self.chunked);
+        let before = self.partial.map_or(0, |(_, sent)| sent);
+        let sent = before + self.write(&wire[before..])?;
+        if sent < wire.len() {
+            self.partial = Some((frame.range.end, sent));
+            return Ok(false);
+        }
+        self.partial = None;
+        self.at.length = frame.range.end;
+        self.line_start = frame.ends_line;
+        Ok(true)
+    }
+
+    /// Writes as much as the socket takes now, which may be nothing.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.socket.try_write(bytes) {
+            Ok(sent) => {
+                self.ping.as_mut().reset(Instant::now() + PING_AFTER);
+                Ok(sent)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+}
