@@ -69,7 +69,7 @@ impl Config {
         let listen =
             text(args.listen, "CATCHAT_LISTEN")?.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         let port = listen.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        if !port.is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        if port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
             return Err(format!("--listen {listen:?}: give ADDRESS:PORT, as in {DEFAULT_LISTEN}"));
         }
         let store =

@@ -81,9 +81,14 @@ impl App {
 }
 
 impl App {
+    /// Whether the server stops.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
     /// From now on answers say that their connection closes.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.store(true, Ordering::SeqCst);
     }
 
     /// The server's name.
@@ -126,7 +131,7 @@ pub async fn serve(
     if head.method == Method::HEAD {
         say_length(&mut response);
     }
-    if app.draining.load(Ordering::Relaxed) {
+    if app.is_draining() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     app.rooms.shared.metrics.request(label, response.status());

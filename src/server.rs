@@ -210,11 +210,15 @@ async fn connection(
         .serve_connection(Stream::new(socket, timeouts.write, place.app.clone()), service);
     let subscription = {
         let mut stop = pin!(phases.wait_for(|phase| *phase == Phase::Closing));
-        let mut stopping = false;
+        let (mut waiting, mut stopping) = (false, false);
         poll_fn(|cx| {
-            if !stopping && stop.as_mut().poll(cx).is_ready() {
-                stopping = true;
-                Pin::new(&mut connection).graceful_shutdown();
+            // Once it waits, this is only asked again when there is reason to.
+            if !stopping && (!waiting || place.app.is_draining()) {
+                stopping = stop.as_mut().poll(cx).is_ready();
+                waiting = true;
+                if stopping {
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
             }
             // What ends a connection early (a reset, a time-out, nonsense) is the
             // client's affair: there is nobody left to tell.
