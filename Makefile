@@ -15,4 +15,7 @@ bench: ## Measure, side by side with nginx and nchan; takes about a quarter of a
 	cargo build --release --locked
 	python3 benches/bench.py
 
+fuzz: ## Run the property tests, multipart against multer among them, CASES times each
+	PROPTEST_CASES=$(or $(CASES),200000) cargo test --release --locked --lib
+
 -include stack.mk

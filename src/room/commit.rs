@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::cursor::Cursor;
 use crate::line::Post;
@@ -16,8 +16,8 @@ use crate::room::{BLOCKING_THREADS, Room};
 use crate::store::append::{self, Appender};
 use crate::store::{StoreError, blocking, lock};
 
-/// How long a post waits for the room's lock, and then for the device, each.
-const STORE_WAIT: Duration = Duration::from_secs(10);
+/// How long a post waits for a room that another program has locked.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// How often a thread tries a lock that another process holds, and how long it
 /// pauses between: longer than a write takes, so that servers that post to one
 /// room take turns.
@@ -44,7 +44,6 @@ struct Queue {
     waiting: Vec<Waiting>,
     /// Whether a thread is on its way to take what waits.
     committing: bool,
-    next_ticket: u64,
 }
 
 impl Commits {
@@ -68,19 +67,10 @@ impl Room {
             Some(after) => Some(Box::pin(self.search(&post, after)).await?),
             None => None,
         };
-        let (answer, mut stored) = oneshot::channel();
-        let ticket = self.enqueue(post, once, answer);
-        let lost = |_| Err(StoreError::Doubtful("the commit was lost".into()));
-        if let Ok(answer) = timeout(STORE_WAIT, &mut stored).await {
-            return answer.unwrap_or_else(lost);
-        }
-        if self.take_back(ticket) {
-            return Err(StoreError::Busy);
-        }
-        match timeout(STORE_WAIT, stored).await {
-            Ok(answer) => answer.unwrap_or_else(lost),
-            Err(_) => Err(StoreError::Doubtful("no answer in time".into())),
-        }
+        let (answer, stored) = oneshot::channel();
+        self.enqueue(Waiting { post, once, answer, since: Instant::now() });
+        // Only a commit that panicked gives no answer.
+        stored.await.unwrap_or_else(|_| Err(StoreError::Doubtful("the commit was lost".into())))
     }
 
     /// Searches the log for the post, without the lock, as far as it goes now.
@@ -108,29 +98,14 @@ impl Room {
     }
 
     /// Puts a post where the next commit takes it, and sees that there is one.
-    fn enqueue(
-        self: &Arc<Room>,
-        post: Post,
-        once: Option<Once>,
-        answer: oneshot::Sender<Answer>,
-    ) -> u64 {
+    fn enqueue(self: &Arc<Room>, waiting: Waiting) {
         let mut queue = lock(&self.commits.queue);
-        let ticket = queue.next_ticket;
-        queue.next_ticket += 1;
-        queue.waiting.push(Waiting { ticket, post, once, answer });
+        queue.waiting.push(waiting);
         if !std::mem::replace(&mut queue.committing, true) {
             self.shared.committing.fetch_add(1, Ordering::Relaxed);
             let room = self.clone();
             tokio::task::spawn_blocking(move || room.commit_all());
         }
-        ticket
-    }
-
-    /// Takes a post back that nobody has begun to write.
-    fn take_back(&self, ticket: u64) -> bool {
-        let waiting = &mut lock(&self.commits.queue).waiting;
-        let at = waiting.iter().position(|waiting| waiting.ticket == ticket);
-        at.map(|at| waiting.remove(at)).is_some()
     }
 
     /// Commits until nobody waits; on a thread that may block. Where more rooms
@@ -169,9 +144,16 @@ impl Room {
         });
     }
 
-    /// Whether a post waits; where none does, the next one starts the commits.
+    /// Tells who has waited for too long that the room is locked. Whether anybody
+    /// still waits; where nobody does, the next post starts the commits.
     fn is_waited_for(&self) -> bool {
         let mut queue = lock(&self.commits.queue);
+        let late = queue.waiting.iter().take_while(|waiting| waiting.since.elapsed() > LOCK_WAIT);
+        let late = late.count();
+        for waiting in queue.waiting.drain(..late) {
+            // Who has gone away does not want an answer.
+            let _ = waiting.answer.send(Err(StoreError::Busy));
+        }
         queue.committing = !queue.waiting.is_empty();
         queue.committing
     }
