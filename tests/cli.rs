@@ -144,7 +144,8 @@ fn first_line() {
     let store_shown = store.to_str().expect("UTF-8");
     let expected =
         format!("catchat: listening on http://{}, rooms in {store_shown}", server.address);
-    assert_eq!(server.said(), [expected]);
+    let said = server.said();
+    assert!(said.len() == 1 && said[0].starts_with(&expected), "{said:?}");
     server.say("room", "omri", "hi");
     assert!(store.join("room.log").is_file());
 }

@@ -18,9 +18,11 @@ pub fn parts<'a>(
 ) -> Result<(), Broken> {
     let delimiter = format!("\r\n--{boundary}");
     let finder = memmem::Finder::new(&delimiter);
-    // The first boundary may have no line end before it; no client sends a preamble.
-    let first = body.strip_prefix(delimiter.as_bytes());
-    let mut rest = first.or_else(|| body.strip_prefix(&delimiter.as_bytes()[2..])).ok_or(Broken)?;
+    // The first boundary has no line end before it when the body begins with it.
+    let mut rest = match body.strip_prefix(&delimiter.as_bytes()[2..]) {
+        Some(rest) => rest,
+        None => after(body, &finder, delimiter.len())?.1,
+    };
     while !rest.starts_with(b"--") {
         let padding = rest.iter().take_while(|&&byte| matches!(byte, b' ' | b'\t')).count();
         let (whole, next) = after(&rest[padding..], &finder, delimiter.len())?;
@@ -48,6 +50,10 @@ fn after<'a>(
 
 /// The name in a part's `Content-Disposition: form-data; name="..."`.
 fn name(headers: &str) -> Option<String> {
+    // A line end that is not CRLF is read in one way here and in another elsewhere.
+    if headers.split("\r\n").any(|line| line.contains(['\r', '\n'])) {
+        return None;
+    }
     let value = headers.split("\r\n").find_map(|line| {
         let (header, value) = line.split_once(':')?;
         header.trim().eq_ignore_ascii_case("content-disposition").then_some(value)
@@ -71,9 +77,11 @@ pub fn parameter(mut parameters: &str, wanted: &str) -> Option<String> {
 
 /// A token or a quoted string, and what follows it.
 fn value(text: &str) -> Option<(String, &str)> {
+    let text = text.trim_start_matches([' ', '\t']);
     let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find(';').unwrap_or(text.len());
-        return Some((text[..end].trim().to_owned(), &text[end..]));
+        let (token, rest) = text.split_at(text.find(';').unwrap_or(text.len()));
+        let token = token.trim_end();
+        return (!token.contains([' ', '\t', '"'])).then(|| (token.to_owned(), rest));
     };
     let mut value = String::new();
     let mut chars = quoted.char_indices();
@@ -179,6 +187,8 @@ mod tests {
                 let at = at.index(body.len());
                 body[at] = byte;
             }
+            // multer takes any boundary for the first one, also within a line.
+            prop_assume!(body.starts_with(b"--XX"));
             if let (Ok(ours), Ok(theirs)) = (ours(&body, "XX"), theirs(&body, "XX")) {
                 prop_assert_eq!(ours, theirs, "{}", String::from_utf8_lossy(&body).escape_debug());
             }

@@ -1,0 +1,239 @@
+"""What one writes arrives, once, whatever happens in between."""
+
+import pytest
+from playwright.sync_api import expect
+
+from conftest import ChatPage, until
+
+
+def test_the_name_is_asked_once_and_easily_changed(server, browser, open_page):
+    context = browser()
+    page = open_page("general", context=context)
+    expect(page.username).to_be_focused()
+    page.message.fill("hello")
+    page.message.press("Enter")
+    assert server.messages("general") == []
+    page.username.fill("  omri ")
+    page.say("hello")
+    expect(page.texts).to_have_text(["hello"])
+    again = open_page("kitchen", context=context)
+    expect(again.username).to_have_value("  omri ")
+    expect(again.message).to_be_focused()
+    again.username.fill("omri the second")
+    again.say("hello")
+    expect(again.texts).to_have_text(["hello"])
+    assert server.messages("general") == ["omri: hello"]
+    assert server.messages("kitchen") == ["omri the second: hello"]
+
+
+def test_each_room_keeps_its_draft(browser, open_page):
+    context = browser()
+    kitchen, garden = open_page("kitchen", context=context), open_page("garden", context=context)
+    kitchen.message.fill("half a thou")
+    garden.message.fill("another\none")
+    kitchen.tab.reload()
+    garden.tab.reload()
+    expect(kitchen.message).to_have_value("half a thou")
+    expect(garden.message).to_have_value("another\none")
+
+
+def test_enter_sends_and_shift_enter_breaks_the_line(server, open_page):
+    page = open_page("general", "omri")
+    page.message.press("Enter")
+    page.message.press_sequentially("one")
+    page.message.press("Shift+Enter")
+    page.message.press_sequentially("two")
+    assert server.messages("general") == []
+    page.message.press("Enter")
+    expect(page.lines).to_have_count(1)
+    expect(page.message).to_have_value("")
+    assert server.messages("general") == ["omri: one⏎two"]
+
+
+def test_on_a_touch_screen_enter_breaks_the_line(server, open_page):
+    page = open_page("general", "omri", has_touch=True, is_mobile=True, viewport={"width": 390, "height": 780})
+    page.message.press_sequentially("one")
+    page.message.press("Enter")
+    page.message.press_sequentially("two")
+    page.tab.get_by_role("button", name="Send").tap()
+    expect(page.lines).to_have_count(1)
+    assert server.messages("general") == ["omri: one⏎two"]
+
+
+def test_the_keyboard_alone_suffices(server, open_page):
+    page = open_page("general", "omri")
+    page.username.focus()
+    page.tab.keyboard.press("Tab")
+    page.tab.keyboard.type("no mouse")
+    page.tab.keyboard.press("Tab")
+    page.tab.keyboard.press("Space")
+    expect(page.texts).to_have_text(["no mouse"])
+
+
+def test_the_same_words_again_are_another_message(server, open_page):
+    page = open_page("general", "omri")
+    for _ in range(3):
+        page.say("ok")
+    expect(page.texts).to_have_text(["ok"] * 3)
+    expect(page.pending).to_have_count(0)
+    assert server.messages("general") == ["omri: ok"] * 3
+
+
+def test_the_same_words_again_before_the_first_are_shown(server, browser):
+    """The newest cursor that the page has seen may be that of its own post."""
+    context = browser()
+    opening = lambda route: route.request.method == "POST" or "tail=" in route.request.url
+    context.route("**/chat/general*", lambda route: route.continue_() if opening(route) else None)
+    page = ChatPage(context, server.room_url("general"), "omri")
+    for count in 1, 2:
+        page.say("ok")
+        page.until(lambda: len(server.messages("general")) == count, "the message in the log")
+        expect(page.pending).to_have_count(count)
+    context.unroute_all(behavior="ignoreErrors")
+    page.tab.reload()
+    expect(page.texts).to_have_text(["ok", "ok"])
+
+
+def test_a_restart_while_a_message_is_being_written(server, open_page):
+    page = open_page("general", "omri")
+    page.say("before")
+    expect(page.texts).to_have_text(["before"])
+    page.message.press_sequentially("while it ")
+    server.kill()
+    page.message.press_sequentially("was away")
+    page.message.press("Enter")
+    page.say("ok")
+    page.say("ok")
+    expect(page.pending.locator(".text")).to_have_text(["while it was away", "ok", "ok"])
+    expect(page.away).to_be_visible()
+    page.message.press_sequentially("still writing")
+    server.start()
+    expect(page.texts).to_have_text(["before", "while it was away", "ok", "ok"])
+    expect(page.pending).to_have_count(0)
+    expect(page.away).to_be_hidden()
+    expect(page.message).to_have_value("still writing")
+    assert server.messages("general") == ["omri: before", "omri: while it was away", "omri: ok", "omri: ok"]
+
+
+def test_a_short_absence_is_not_worth_a_word(server, open_page):
+    page = open_page("general", "omri")
+    page.tab.evaluate(
+        """() => {
+          window.said = 0;
+          const away = document.getElementById('away');
+          new MutationObserver(() => { said += !away.hidden }).observe(away, { attributes: true });
+        }"""
+    )
+    server.kill()
+    page.say("quick")
+    expect(page.pending).to_have_count(1)
+    server.start()
+    expect(page.texts).to_have_text(["quick"])
+    assert page.tab.evaluate("said") == 0
+
+
+def test_one_can_try_again_now(server, open_page):
+    page = open_page("general", "omri")
+    server.kill()
+    page.say("patience")
+    expect(page.tab.locator("#countdown")).to_have_text("Next try in 5 s.")
+    server.start()
+    page.tab.get_by_role("button", name="Try now").click()
+    expect(page.texts).to_have_text(["patience"], timeout=2500)
+
+
+def test_what_waits_survives_the_page(server, browser, open_page):
+    context = browser()
+    page = open_page("general", "omri", context=context)
+    expect(page.lines).to_have_count(0)
+    server.kill()
+    page.say("one")
+    page.say("two")
+    expect(page.pending).to_have_count(2)
+    page.tab.close()
+    server.start()
+    other = open_page("kitchen", context=context)
+    expect(other.pending).to_have_count(0)
+    again = open_page("general", context=context)
+    expect(again.texts).to_have_text(["one", "two"])
+    again.tab.reload()
+    expect(again.pending).to_have_count(0)
+    assert server.messages("general") == ["omri: one", "omri: two"]
+
+
+def test_what_waits_for_a_room_goes_to_no_other(server, browser, open_page):
+    context = browser()
+    page = open_page("tea: green", "omri", context=context)
+    server.kill()
+    page.say("for the green one")
+    expect(page.pending).to_have_count(1)
+    page.tab.close()
+    server.start()
+    for room in "tea", "te":
+        other = open_page(room, context=context)
+        other.say("here")
+        expect(other.texts).to_have_text(["here"])
+        expect(other.pending).to_have_count(0)
+    expect(open_page("tea: green", context=context).texts).to_have_text(["for the green one"])
+
+
+def test_a_refusal_is_told_in_the_servers_words_and_can_be_mended(server, open_page):
+    page = open_page("general", "omri: the first")
+    page.say("hello")
+    note = page.pending.locator(".note")
+    expect(note).to_contain_text("username")
+    page.username.fill("omri")
+    page.say("this one is not held up")
+    expect(page.texts).to_have_text(["this one is not held up"])
+    page.tab.reload()
+    expect(note).to_contain_text("username")
+    page.message.fill("and goodbye")
+    page.pending.get_by_role("button", name="Edit").click()
+    expect(page.message).to_be_focused()
+    expect(page.message).to_have_value("hello\nand goodbye")
+    page.message.press("Enter")
+    expect(page.pending).to_have_count(0)
+    expect(page.texts).to_have_text(["this one is not held up", "hello\nand goodbye"])
+    assert server.messages("general") == ["omri: this one is not held up", "omri: hello⏎and goodbye"]
+
+
+@pytest.mark.parametrize("text", ["é" * 8193, "x" * 200_000, "bell \a"], ids=["long", "huge", "control"])
+def test_what_the_server_cannot_take_holds_up_nothing(server, open_page, text):
+    page = open_page("general", "omri")
+    page.message.fill(text)
+    page.message.press("Enter")
+    expect(page.pending.locator(".note")).not_to_be_empty()
+    page.say("next")
+    expect(page.texts).to_have_text(["next"])
+    page.pending.get_by_role("button", name="Discard").click()
+    expect(page.pending).to_have_count(0)
+    page.tab.reload()
+    expect(page.texts).to_have_text(["next"])
+    expect(page.pending).to_have_count(0)
+
+
+def test_another_answer_than_the_servers_changes_nothing(server, open_page):
+    """A hotel's login page, or a proxy without its server, is no answer to a post."""
+    page = open_page("general", "omri")
+    answers = iter([(200, "Please log in"), (404, "Not found"), (502, "Bad gateway")])
+
+    def answer(route):
+        status, body = next(answers, (None, None))
+        route.fulfill(status=status, body=body) if status else route.continue_()
+
+    page.tab.route("**/chat/general", lambda route: answer(route) if route.request.method == "POST" else route.continue_())
+    page.say("patience")
+    expect(page.texts).to_have_text(["patience"])
+    assert server.messages("general") == ["omri: patience"]
+    assert next(answers, None) is None
+
+
+def test_a_store_that_cannot_take_it_says_so_and_is_asked_again(server, open_page):
+    page = open_page("general", "omri")
+    # No directory, no append.
+    server.store.rename(server.store.with_name("elsewhere"))
+    page.say("keep this")
+    expect(page.pending.locator(".note")).not_to_be_empty()
+    server.store.with_name("elsewhere").rename(server.store)
+    expect(page.texts).to_have_text(["keep this"])
+    assert server.messages("general") == ["omri: keep this"]
