@@ -32,6 +32,9 @@ up: stack-ready ## Start the chat at http://localhost/ (elsewhere with CATCHAT_P
 		exit 1; \
 	fi
 	@docker compose build
+	@[ -z "$$(docker compose ps -q nginx)" ] || \
+	docker compose exec -T nginx cat /etc/nginx/nginx.conf | cmp -s - nginx.conf || \
+	docker compose restart nginx
 	@servers=$$($(stack-servers)); \
 	[ "$$servers" -gt 0 ] || servers=3; \
 	docker compose up --detach --wait --no-build --scale chat="$$servers" || { \
