@@ -367,9 +367,9 @@ class Outbox {
     this.items.filter(isShown).forEach((item) => this.remove(item));
   }
 
-  /** Sends what waits, in order. */
+  /** Sends what waits, in order; while the server is away, the log finds out when it is back. */
   async flush() {
-    if (this.#busy) return;
+    if (this.#busy || this.#view.lostAt) return;
     this.#busy = true;
     clearTimeout(this.#timer);
     try {
@@ -479,10 +479,10 @@ function hueOf(name) {
   return (hash >>> 0) % 360;
 }
 
-/** A text with its line breaks restored and its http(s) addresses made links. */
+/** A text, with its http(s) addresses made links. */
 function textElement(text) {
-  const pieces = text.replaceAll('⏎', '\n').split(/(https?:\/\/[^\s<>"]*[^\s<>"'.,;:!?)\]}])/);
-  const indented = /⏎(?:  |\t)/.test(text); // so spaces are to have their width
+  const pieces = text.split(/(https?:\/\/[^\s<>"]*[^\s<>"'.,;:!?)\]}])/);
+  const indented = /\n(?:  |\t)/.test(text); // so spaces are to have their width
   return element('p', { className: indented ? 'text code' : 'text', dir: 'auto' }, ...pieces.map((piece, index) => {
     if (index % 2 === 0 || !URL.canParse(piece)) return piece;
     return element('a', { href: piece, rel: 'noreferrer noopener', target: '_blank' }, piece);
@@ -497,7 +497,7 @@ function messageElement(name, message, time) {
     const full = { dateTime: date.toISOString(), title: fullTime.format(date) };
     head.append(' ', element('time', full, shortTime.format(date)));
   }
-  const node = element('article', { className: 'line' }, head, textElement(message));
+  const node = element('article', { className: 'line' }, head, textElement(message.replaceAll('⏎', '\n')));
   Object.assign(node.dataset, { name, time, initial: [...name][0].toUpperCase() });
   node.style.setProperty('--hue', hueOf(name));
   return node;

@@ -41,7 +41,7 @@ def test_a_line_by_curl_is_there_within_two_seconds(server, open_page):
 
 def test_a_line_that_a_script_appends_is_shown_as_it_is(server, open_page):
     page = open_page()
-    lines = ["deploy done", "[2018-02-25 14:00:51] no colon", "[2018-99-99 14:00:51] omri: no such day", ""]
+    lines = ["deploy done", "[2018-02-25 14:00:51] no colon", "[2018-99-99 14:00:51] omri: no such day", "a ⏎ b", ""]
     for line in lines:
         server.append("general", f"{line}\n")
     expect(page.tab.locator("#lines .raw")).to_have_text(lines)
