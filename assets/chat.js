@@ -543,8 +543,10 @@ function ownName() {
 /** What the log and the outbox tell the page. */
 const view = {
   following: true, // the reader is at the end, and new lines keep it in sight
+  scrolledTo: 0,
   unseen: 0, // lines that came below what the reader looks at
   unread: 0, // lines of others that came while the tab was hidden
+  frame: 0, // asked for to settle in
   lostAt: 0,
   retryAt: 0,
 
@@ -563,7 +565,9 @@ const view = {
     this.insert(found, null);
     if (!this.following) this.unseen += found.length;
     if (document.hidden) this.unread += found.filter(({ text }) => parseLine(text)?.name !== ownName()).length;
-    this.settle();
+    // Lines come singly by the stream, and a burst of them is worth one layout, not one each.
+    if (document.hidden) this.settle();
+    else this.frame ||= requestAnimationFrame(() => this.settle());
   },
 
   /** Lines before those that are shown; what the reader looks at stays where it is. */
@@ -591,6 +595,7 @@ const view = {
 
   /** Brings everything around the lines in step with them. */
   settle() {
+    this.frame = 0;
     outbox.reap();
     if (this.following) this.trim();
     this.describeTop();
@@ -620,6 +625,7 @@ const view = {
 
   follow() {
     if (this.following) scroller.scrollTop = scroller.scrollHeight;
+    this.scrolledTo = scroller.scrollTop;
   },
 
   /** The messages on their way; `reason` is why the server cannot take them now. */
@@ -749,7 +755,11 @@ username.addEventListener('input', () => {
 });
 
 scroller.addEventListener('scroll', () => {
-  view.following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX;
+  const { scrollTop, scrollHeight, clientHeight } = scroller;
+  // Lines that came since it was scrolled to the end are no reason to stop following.
+  const up = scrollTop < view.scrolledTo;
+  view.following = scrollHeight - scrollTop - clientHeight < NEAR_END_PX || (view.following && !up);
+  view.scrolledTo = scrollTop;
   if (view.following && view.unseen) {
     view.unseen = 0;
     view.settle();
