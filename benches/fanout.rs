@@ -78,9 +78,7 @@ fn main() -> Anyhow<()> {
         failed: AtomicU64::new(0),
         arrivals: Mutex::new(Vec::new()),
     });
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let subscribers = runtime.handle().clone();
     std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
 
@@ -146,11 +144,7 @@ fn subscribe(shared: &Arc<Shared>, runtime: &tokio::runtime::Handle, count: usiz
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    println!(
-        "ready subscribers={} took_ms={}",
-        first + count,
-        start.elapsed().as_millis()
-    );
+    println!("ready subscribers={} took_ms={}", first + count, start.elapsed().as_millis());
     Ok(())
 }
 
@@ -159,31 +153,21 @@ async fn listen(shared: &Shared, room: usize, opening: Arc<Semaphore>) -> io::Re
     let permit = opening.acquire().await.map_err(io::Error::other)?;
     let mut stream = TcpStream::connect(shared.target.subscribe).await?;
     let mut request = String::new();
-    let path = shared
-        .target
-        .subscribe_path
-        .replace("{}", &room.to_string());
-    let _ = write!(
-        request,
-        "GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
-    );
+    let path = shared.target.subscribe_path.replace("{}", &room.to_string());
+    let _ =
+        write!(request, "GET {path} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n");
     stream.writable().await?;
     if stream.try_write(request.as_bytes())? < request.len() {
         return Err(io::Error::other("the request did not fit"));
     }
-    if !read_some(&mut stream, |bytes| bytes.starts_with(b"HTTP/1.1 200 "))
-        .await?
-        .unwrap_or(false)
+    if !read_some(&mut stream, |bytes| bytes.starts_with(b"HTTP/1.1 200 ")).await?.unwrap_or(false)
     {
         return Err(io::Error::other("not answered 200"));
     }
     shared.ready.fetch_add(1, Ordering::Relaxed);
     drop(permit);
     let mut stamp = None;
-    while read_some(&mut stream, |bytes| shared.scan(bytes, &mut stamp))
-        .await?
-        .is_some()
-    {}
+    while read_some(&mut stream, |bytes| shared.scan(bytes, &mut stamp)).await?.is_some() {}
     Ok(())
 }
 
@@ -226,36 +210,24 @@ impl Shared {
             if bytes[length] == b'~' {
                 let now = self.now_us();
                 let took = now.saturating_sub(sent).min(u32::MAX.into()) as u32;
-                self.arrivals
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push((took, now));
+                self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).push((took, now));
             }
             bytes = &bytes[length + 1..];
         }
     }
 
     fn arrived(&self) -> usize {
-        self.arrivals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
 fn digits(start: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(start, |n, b| {
-        n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))
-    })
+    bytes.iter().fold(start, |n, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0')))
 }
 
 /// Post `rate` messages a second for `seconds`, wait for the last ones, print what was measured.
 fn post(shared: &Arc<Shared>, rate: f64, seconds: f64) -> Anyhow<()> {
-    shared
-        .arrivals
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clear();
+    shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clear();
     shared.failed.store(0, Ordering::Relaxed);
     let start = Instant::now() + Duration::from_millis(50);
     let end = start + Duration::from_secs_f64(seconds);
@@ -279,20 +251,14 @@ fn post(shared: &Arc<Shared>, rate: f64, seconds: f64) -> Anyhow<()> {
             progress = (arrived, Instant::now());
         }
     }
-    let arrivals = std::mem::take(
-        &mut *shared
-            .arrivals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner),
-    );
+    let arrivals =
+        std::mem::take(&mut *shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner));
     let end_us = end.duration_since(shared.epoch).as_micros() as u64;
     let in_time = arrivals.iter().filter(|(_, at)| *at <= end_us).count();
     let mut took: Vec<u32> = arrivals.iter().map(|(took, _)| *took).collect();
     took.sort_unstable();
     let percentile = |p: usize| {
-        took.get((took.len() * p / 100).min(took.len().saturating_sub(1)))
-            .copied()
-            .unwrap_or(0)
+        took.get((took.len() * p / 100).min(took.len().saturating_sub(1))).copied().unwrap_or(0)
     };
     println!(
         "result posted={posted} failed={} lost={} expected={expected} delivered={} per_second={:.0} p50_us={} p99_us={} max_us={}",
@@ -323,10 +289,8 @@ fn poster(shared: &Shared, first: u64, rate: f64, start: Instant, end: Instant) 
         let room = number as usize * 7919 % shared.target.rooms;
         let path = shared.target.post_path.replace("{}", &room.to_string());
         let body = format!("username=omri&message=hi+everybody+~{}~", shared.now_us());
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n",
-            body.len()
-        );
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {}\r\n", body.len());
         stream.write_all(
             format!("{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}")
                 .as_bytes(),

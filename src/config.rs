@@ -19,8 +19,11 @@ const DEFAULT_STORE: &str = "./data";
 const SERVER_NAME_CHARS_MAX: usize = 64;
 /// The most connections, however many descriptors there may be: each costs memory.
 const CONNECTIONS_MAX: usize = 100_000;
-/// Descriptors for everything but connections and rooms.
+/// Descriptors for everything but connections and rooms, at the most.
 const SPARE_DESCRIPTORS: usize = 64;
+/// Connections beyond the limit that are told so at a time, at the most; the rest
+/// is closed.
+const REFUSALS_MAX: usize = 32;
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +55,9 @@ pub struct Config {
     pub notices: bool,
     /// How many connections are served at a time.
     pub connections_max: usize,
-    /// How many rooms may have files open.
+    /// How many more are told at a time that there is no place.
+    pub refusals_max: usize,
+    /// How many rooms may have files open: two each.
     pub open_rooms_max: usize,
 }
 
@@ -63,6 +68,10 @@ impl Config {
         let host = host_name();
         let listen =
             text(args.listen, "CATCHAT_LISTEN")?.unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let port = listen.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        if port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+            return Err(format!("--listen {listen:?}: give ADDRESS:PORT, as in {DEFAULT_LISTEN}"));
+        }
         let store =
             args.store.or_else(|| set("CATCHAT_STORE")).unwrap_or_else(|| DEFAULT_STORE.into());
         if store.to_string_lossy().contains("://") {
@@ -78,8 +87,10 @@ impl Config {
             ));
         }
         let descriptors = raise_descriptor_limit();
-        let open_rooms_max = (descriptors / 8).clamp(16, OPEN_ROOMS_MAX);
-        let reserved = 2 * open_rooms_max + SPARE_DESCRIPTORS;
+        let open_rooms_max = (descriptors / 8).clamp(1, OPEN_ROOMS_MAX);
+        let refusals_max = (descriptors / 16).clamp(1, REFUSALS_MAX);
+        let spare = (descriptors / 4).min(SPARE_DESCRIPTORS);
+        let reserved = 2 * open_rooms_max + refusals_max + spare;
         Ok(Config {
             listen,
             store: store.into(),
@@ -87,7 +98,8 @@ impl Config {
             host,
             timeouts: timeouts()?,
             notices: notices()?,
-            connections_max: descriptors.saturating_sub(reserved).clamp(16, CONNECTIONS_MAX),
+            connections_max: descriptors.saturating_sub(reserved).clamp(1, CONNECTIONS_MAX),
+            refusals_max,
             open_rooms_max,
         })
     }

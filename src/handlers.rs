@@ -16,10 +16,11 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HeaderName, HeaderValue,
+    CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue,
     X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 use tokio::time::timeout;
 
 use crate::body::Body;
@@ -80,13 +81,18 @@ impl App {
 }
 
 impl App {
+    /// Whether the server stops.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
     /// From now on answers say that their connection closes.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.store(true, Ordering::SeqCst);
     }
 
     /// The server's name.
-    fn name_text(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.name.to_str().unwrap_or_default()
     }
 }
@@ -103,7 +109,7 @@ pub async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let (head, mut body) = request.into_parts();
-    let route = route(&head.method, &head.uri);
+    let route = check_host(&head).and_then(|()| route(&head.method, &head.uri));
     let label = route.as_ref().map_or(Label::Other, |route| label(route, &head.headers));
     let answer = match route {
         Ok(Route::Read(room, query)) if label == Label::Live => {
@@ -122,7 +128,10 @@ pub async fn serve(
     };
     let mut response = answer.unwrap_or_else(|error| refusal(&error));
     response.headers_mut().insert(SERVER_NAME, app.name.clone());
-    if app.draining.load(Ordering::Relaxed) {
+    if head.method == Method::HEAD {
+        say_length(&mut response);
+    }
+    if app.is_draining() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     app.rooms.shared.metrics.request(label, response.status());
@@ -130,6 +139,15 @@ pub async fn serve(
         tokio::spawn(drop_body(body));
     }
     Ok(response)
+}
+
+/// A request of HTTP/1.1 names its host, once (RFC 9112, section 3.2).
+fn check_host(head: &Parts) -> Result<(), Error> {
+    let hosts = head.headers.get_all(HOST).iter().count();
+    match hosts == 1 || (hosts == 0 && head.version < Version::HTTP_11) {
+        true => Ok(()),
+        false => Err(Error::bad_request("a request has one Host header")),
+    }
 }
 
 /// All else that this server can do.
@@ -171,6 +189,14 @@ fn respond(status: StatusCode, content_type: HeaderValue, body: Body) -> Respons
     headers.insert(X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     *response.headers_mut() = headers;
     response
+}
+
+/// What hyper says of any body but an empty one: the length that GET would give.
+fn say_length(response: &mut Response) {
+    let length = response.body().size_hint().exact().unwrap_or_default();
+    if response.status() != StatusCode::NOT_MODIFIED {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    }
 }
 
 /// An error as the client gets it: one line of plain text.

@@ -155,23 +155,7 @@ impl Metrics {
         let mut out = String::with_capacity(4096);
         header("catchat_build_info", "The version of this program.", "gauge", &mut out);
         let _ = writeln!(out, "catchat_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
-        header(
-            "catchat_requests_total",
-            "Requests answered, by route and status.",
-            "counter",
-            &mut out,
-        );
-        for (route, statuses) in ROUTES.iter().zip(&self.requests) {
-            for (status, count) in
-                STATUSES.iter().zip(statuses).filter(|(_, count)| count.get() > 0)
-            {
-                let _ = writeln!(
-                    out,
-                    "catchat_requests_total{{route=\"{route}\",status=\"{status}\"}} {}",
-                    count.get()
-                );
-            }
-        }
+        self.render_requests(&mut out);
         let number = |name, help, kind, count: &Count, out: &mut String| {
             header(name, help, kind, out);
             let _ = writeln!(out, "{name} {}", count.get());
@@ -227,6 +211,21 @@ impl Metrics {
             &mut out,
         );
         out
+    }
+
+    fn render_requests(&self, out: &mut String) {
+        header("catchat_requests_total", "Requests answered, by route and status.", "counter", out);
+        for (route, statuses) in ROUTES.iter().zip(&self.requests) {
+            for (status, count) in
+                STATUSES.iter().zip(statuses).filter(|(_, count)| count.get() > 0)
+            {
+                let _ = writeln!(
+                    out,
+                    "catchat_requests_total{{route=\"{route}\",status=\"{status}\"}} {}",
+                    count.get()
+                );
+            }
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub use batch::Stored;
 /// How many threads commit and read files at the most.
 pub const BLOCKING_THREADS: usize = 64;
 /// How many frames are kept for other streams at the same place.
-const FRAMES_MAX: usize = 2;
+const FRAMES_MAX: usize = 8;
 
 /// One room.
 #[derive(Debug)]

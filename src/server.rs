@@ -22,7 +22,7 @@ use crate::handlers::{App, Handoff, serve};
 use crate::live;
 use crate::report;
 use crate::store::lock;
-use crate::stream::Stream;
+use crate::stream::{self, Stream};
 
 /// How many connections the kernel holds until they are accepted.
 const BACKLOG: u32 = 4096;
@@ -36,9 +36,7 @@ const LINGER_TIME: Duration = Duration::from_millis(500);
 const DRAIN_TIME: Duration = Duration::from_secs(9);
 /// The pause after an accept that failed, at first and at the most.
 const ACCEPT_PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
-/// How many connections beyond the limit are told so at a time; the rest is closed.
-const REFUSALS_MAX: usize = 32;
-/// How long such a client may take to read it.
+/// How long a client may take to read that there is no place for it.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 
 /// Binds the first of the addresses that this name has. The port may be 0.
@@ -102,7 +100,7 @@ pub async fn run(
     let server = Server {
         app: app.clone(),
         places: Arc::new(Semaphore::new(config.connections_max)),
-        refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        refusals: Arc::new(Semaphore::new(config.refusals_max)),
         phases,
         timeouts: config.timeouts,
     };
@@ -152,8 +150,9 @@ impl Server {
             let place = Place::new(self.app.clone(), permit);
             tokio::spawn(connection(socket, place, self.phases.clone(), self.timeouts));
         } else if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
+            let app = self.app.clone();
             tokio::spawn(async move {
-                let _ = timeout(REFUSAL_TIME, refuse(socket)).await;
+                let _ = timeout(REFUSAL_TIME, refuse(socket, app.name())).await;
                 drop(permit);
             });
         }
@@ -168,13 +167,15 @@ fn of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Tells a client that there is no place for it, without reading what it asks.
-async fn refuse(mut socket: TcpStream) -> io::Result<()> {
-    const ANSWER: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n\
-        content-length: 59\r\nretry-after: 1\r\nconnection: close\r\n\r\n\
-        too many connections: try again, or ask another server now\n";
+async fn refuse(mut socket: TcpStream, name: &str) -> io::Result<()> {
+    const SENTENCE: &str = "too many connections: try again, or ask another server\n";
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n{}",
+        stream::own_answer(name, SENTENCE)
+    );
     // A new socket's buffer takes this at once.
     socket.writable().await?;
-    socket.try_write(ANSWER.as_bytes())?;
+    socket.try_write(answer.as_bytes())?;
     poll_fn(|cx| Pin::new(&mut socket).poll_shutdown(cx)).await?;
     // A close with unread bytes would be a reset, which may overtake the answer.
     let mut asked = [0; 1024];
@@ -204,14 +205,20 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.header)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(Stream::new(socket, timeouts.write), service);
+        // A client that has sent all it wants still wants the answer, as with nc.
+        .half_close(true)
+        .serve_connection(Stream::new(socket, timeouts.write, place.app.clone()), service);
     let subscription = {
         let mut stop = pin!(phases.wait_for(|phase| *phase == Phase::Closing));
-        let mut stopping = false;
+        let (mut waiting, mut stopping) = (false, false);
         poll_fn(|cx| {
-            if !stopping && stop.as_mut().poll(cx).is_ready() {
-                stopping = true;
-                Pin::new(&mut connection).graceful_shutdown();
+            // Once it waits, this is only asked again when there is reason to.
+            if !stopping && (!waiting || place.app.is_draining()) {
+                stopping = stop.as_mut().poll(cx).is_ready();
+                waiting = true;
+                if stopping {
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
             }
             // What ends a connection early (a reset, a time-out, nonsense) is the
             // client's affair: there is nobody left to tell.

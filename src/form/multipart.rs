@@ -18,9 +18,11 @@ pub fn parts<'a>(
 ) -> Result<(), Broken> {
     let delimiter = format!("\r\n--{boundary}");
     let finder = memmem::Finder::new(&delimiter);
-    // The first boundary may have no line end before it; no client sends a preamble.
-    let first = body.strip_prefix(delimiter.as_bytes());
-    let mut rest = first.or_else(|| body.strip_prefix(&delimiter.as_bytes()[2..])).ok_or(Broken)?;
+    // The first boundary has no line end before it when the body begins with it.
+    let mut rest = match body.strip_prefix(&delimiter.as_bytes()[2..]) {
+        Some(rest) => rest,
+        None => after(body, &finder, delimiter.len())?.1,
+    };
     while !rest.starts_with(b"--") {
         let padding = rest.iter().take_while(|&&byte| matches!(byte, b' ' | b'\t')).count();
         let (whole, next) = after(&rest[padding..], &finder, delimiter.len())?;
@@ -185,6 +187,8 @@ mod tests {
                 let at = at.index(body.len());
                 body[at] = byte;
             }
+            // multer takes any boundary for the first one, also within a line.
+            prop_assume!(body.starts_with(b"--XX"));
             if let (Ok(ours), Ok(theirs)) = (ours(&body, "XX"), theirs(&body, "XX")) {
                 prop_assert_eq!(ours, theirs, "{}", String::from_utf8_lossy(&body).escape_debug());
             }

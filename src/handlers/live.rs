@@ -117,7 +117,7 @@ fn greeting(app: &App, kind: Kind, start: Cursor, reset: bool, chunked: bool) ->
         "HTTP/1.1 200 OK\r\ncontent-type: {}\r\nx-content-type-options: nosniff\r\ncache-control: {CACHE}\r\n\
          vary: Accept\r\nx-accel-buffering: no\r\nserver-name: {}\r\ndate: {}\r\nconnection: close\r\n",
         content_type(kind),
-        app.name_text(),
+        app.name(),
         httpdate::HttpDate::from(now),
     );
     head.push_str(if chunked { "transfer-encoding: chunked\r\n\r\n" } else { "\r\n" });
@@ -126,7 +126,7 @@ fn greeting(app: &App, kind: Kind, start: Cursor, reset: bool, chunked: bool) ->
         let nanos = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let retry = RETRY_MILLIS + nanos / 1000 % RETRY_MILLIS;
         let mut events =
-            format!("retry: {retry}\nevent: server\nid: {start}\ndata: {}\n\n", app.name_text());
+            format!("retry: {retry}\nevent: server\nid: {start}\ndata: {}\n\n", app.name());
         if reset {
             let _ = write!(events, "event: reset\nid: {start}\ndata: {start}\n\n");
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
+use std::time::Instant;
 
 use hyper::body::Bytes;
 use time::UtcDateTime;
@@ -33,14 +34,14 @@ pub type Answer = Result<Stored, StoreError>;
 /// A post that waits to be written.
 #[derive(Debug)]
 pub struct Waiting {
-    /// Tells it from the others, should its poster not wait any longer.
-    pub ticket: u64,
     /// What is to be written.
     pub post: Post,
     /// Where it is to be written only once: what is known of that.
     pub once: Option<Once>,
     /// Where the answer goes.
     pub answer: oneshot::Sender<Answer>,
+    /// Since when it waits.
+    pub since: Instant,
 }
 
 /// A log that was searched for a post up to some place, without the lock.

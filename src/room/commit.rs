@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use crate::cursor::Cursor;
 use crate::line::Post;
@@ -15,8 +16,16 @@ use crate::room::{BLOCKING_THREADS, Room};
 use crate::store::append::{self, Appender};
 use crate::store::{StoreError, blocking, lock};
 
-/// How long a post waits for the room's lock, and then for the device, each.
-const STORE_WAIT: Duration = Duration::from_secs(10);
+/// How long a post waits for a room that another program has locked.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How often a thread tries a lock that another process holds, and how long it
+/// pauses between: longer than a write takes, so that servers that post to one
+/// room take turns.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_micros(50);
+/// How long the room then waits without a thread, so that locked rooms hold up
+/// no other one.
+const LOCKED_PAUSE: Duration = Duration::from_millis(5);
 /// How much one write takes at the most, in bytes, but for one line that always fits.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
@@ -35,13 +44,14 @@ struct Queue {
     waiting: Vec<Waiting>,
     /// Whether a thread is on its way to take what waits.
     committing: bool,
-    next_ticket: u64,
 }
 
 impl Commits {
-    /// Closes the file, unless it is in use.
+    /// Closes the file, unless it is in use or has bytes to be written again.
     pub fn close(&self) {
-        if let Ok(mut appender) = self.appender.try_lock() {
+        if let Ok(mut appender) = self.appender.try_lock()
+            && !appender.as_ref().is_some_and(Appender::is_in_doubt)
+        {
             *appender = None;
         }
     }
@@ -57,19 +67,10 @@ impl Room {
             Some(after) => Some(Box::pin(self.search(&post, after)).await?),
             None => None,
         };
-        let (answer, mut stored) = oneshot::channel();
-        let ticket = self.enqueue(post, once, answer);
-        let lost = |_| Err(StoreError::Doubtful("the commit was lost".into()));
-        if let Ok(answer) = timeout(STORE_WAIT, &mut stored).await {
-            return answer.unwrap_or_else(lost);
-        }
-        if self.take_back(ticket) {
-            return Err(StoreError::Busy);
-        }
-        match timeout(STORE_WAIT, stored).await {
-            Ok(answer) => answer.unwrap_or_else(lost),
-            Err(_) => Err(StoreError::Doubtful("no answer in time".into())),
-        }
+        let (answer, stored) = oneshot::channel();
+        self.enqueue(Waiting { post, once, answer, since: Instant::now() });
+        // Only a commit that panicked gives no answer.
+        stored.await.unwrap_or_else(|_| Err(StoreError::Doubtful("the commit was lost".into())))
     }
 
     /// Searches the log for the post, without the lock, as far as it goes now.
@@ -97,37 +98,26 @@ impl Room {
     }
 
     /// Puts a post where the next commit takes it, and sees that there is one.
-    fn enqueue(
-        self: &Arc<Room>,
-        post: Post,
-        once: Option<Once>,
-        answer: oneshot::Sender<Answer>,
-    ) -> u64 {
+    fn enqueue(self: &Arc<Room>, waiting: Waiting) {
         let mut queue = lock(&self.commits.queue);
-        let ticket = queue.next_ticket;
-        queue.next_ticket += 1;
-        queue.waiting.push(Waiting { ticket, post, once, answer });
+        queue.waiting.push(waiting);
         if !std::mem::replace(&mut queue.committing, true) {
             self.shared.committing.fetch_add(1, Ordering::Relaxed);
             let room = self.clone();
             tokio::task::spawn_blocking(move || room.commit_all());
         }
-        ticket
-    }
-
-    /// Takes a post back that nobody has begun to write.
-    fn take_back(&self, ticket: u64) -> bool {
-        let waiting = &mut lock(&self.commits.queue).waiting;
-        let at = waiting.iter().position(|waiting| waiting.ticket == ticket);
-        at.map(|at| waiting.remove(at)).is_some()
     }
 
     /// Commits until nobody waits; on a thread that may block. Where more rooms
     /// commit than there are threads, the next batch goes to the end of the line.
     fn commit_all(self: Arc<Room>) {
-        let _unwinding = Restart(&self);
+        let _unwinding = Restart(self.clone());
         loop {
-            self.commit();
+            if !self.commit() {
+                self.shared.committing.fetch_sub(1, Ordering::Relaxed);
+                self.commit_later();
+                return;
+            }
             let mut queue = lock(&self.commits.queue);
             if queue.waiting.is_empty() {
                 queue.committing = false;
@@ -143,13 +133,47 @@ impl Room {
         }
     }
 
-    /// One commit: lock, write all that wait, unlock, sync, answer.
-    fn commit(&self) {
+    /// The lock is held elsewhere, and for long: comes back in a while.
+    fn commit_later(self: Arc<Room>) {
+        tokio::spawn(async move {
+            sleep(LOCKED_PAUSE).await;
+            if self.is_waited_for() {
+                self.shared.committing.fetch_add(1, Ordering::Relaxed);
+                tokio::task::spawn_blocking(move || self.commit_all());
+            }
+        });
+    }
+
+    /// Tells who has waited for too long that the room is locked. Whether anybody
+    /// still waits; where nobody does, the next post starts the commits.
+    fn is_waited_for(&self) -> bool {
+        let mut queue = lock(&self.commits.queue);
+        let late = queue.waiting.iter().take_while(|waiting| waiting.since.elapsed() > LOCK_WAIT);
+        let late = late.count();
+        for waiting in queue.waiting.drain(..late) {
+            // Who has gone away does not want an answer.
+            let _ = waiting.answer.send(Err(StoreError::Busy));
+        }
+        queue.committing = !queue.waiting.is_empty();
+        queue.committing
+    }
+
+    /// One commit: lock, write all that wait, unlock, sync, answer. False where
+    /// another process holds the lock: then nothing was done.
+    fn commit(&self) -> bool {
         let began = Instant::now();
         let mut slot = lock(&self.commits.appender);
-        let batch = match append::lock(&self.path, &mut slot) {
-            Ok(mut locked) => Batch::write(self.take_waiting(), &mut locked),
-            Err(error) => Batch::refused(self.take_waiting(), error),
+        let mut tries = 0;
+        let batch = loop {
+            match append::lock(&self.path, &mut slot) {
+                Ok(Some(mut locked)) => break Batch::write(self.take_waiting(), &mut locked),
+                Ok(None) if tries < LOCK_TRIES => {
+                    tries += 1;
+                    thread::sleep(LOCK_PAUSE);
+                }
+                Ok(None) => return false,
+                Err(error) => break Batch::refused(self.take_waiting(), error),
+            }
         };
         let (start, bytes) = (batch.written.start, batch.written.bytes);
         // Streams see a line as readers do: once it is written.
@@ -171,6 +195,7 @@ impl Room {
         let stored = answers.iter().filter(|(_, answer)| new(answer)).count();
         self.shared.metrics.commit(stored, bytes, began.elapsed());
         answer_all(answers);
+        true
     }
 
     /// Takes what waits, as much as one write takes.
@@ -191,9 +216,9 @@ impl Room {
 
 /// Should a commit panic, the room goes on: whoever waits is told, and the next
 /// post starts a new thread.
-struct Restart<'a>(&'a Room);
+struct Restart(Arc<Room>);
 
-impl Drop for Restart<'_> {
+impl Drop for Restart {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let mut queue = lock(&self.0.commits.queue);

@@ -4,7 +4,7 @@
 //! Lock the file; make sure that the path still names it; cut off a torn last
 //! line that a dead writer left; write all lines in one call; unlock; sync.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -88,28 +88,36 @@ pub struct Written {
     pub error: Option<io::Error>,
 }
 
-/// Locks the room's file, making it where there is none. `slot` keeps it open
-/// from one time to the next. Blocks as long as another process holds the lock.
+/// Locks the room's file, making it where there is none; `None` where another
+/// process holds the lock. `slot` keeps the file open from one time to the next.
 pub fn lock<'a, M: Medium>(
     path: &Path,
     slot: &'a mut Option<Appender<M>>,
-) -> io::Result<Locked<'a, M>> {
+) -> io::Result<Option<Locked<'a, M>>> {
     for _ in 0..REOPENS_MAX {
-        let mut appender = match slot.take() {
+        let appender = match slot.take() {
             Some(appender) => appender,
             None => Appender::open(path)?,
         };
-        appender.medium.file().lock()?;
+        match appender.medium.file().try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                *slot = Some(appender);
+                return Ok(None);
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
         let named = match fs::metadata(path) {
             Ok(meta) => Some(FileId::of(&meta)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
         if named == Some(appender.id) {
-            appender.settle(path)?;
-            return Ok(Locked { appender: slot.insert(appender) });
+            let locked = Locked { appender: slot.insert(appender) };
+            locked.appender.settle(path)?;
+            return Ok(Some(locked));
         }
-        // Rotated or removed while we waited: closing the file unlocks it.
+        // Rotated or removed before we came: closing the file unlocks it.
     }
     Err(io::Error::other("the file is replaced again and again"))
 }
@@ -132,21 +140,28 @@ impl<M: Medium> Appender<M> {
     fn settle(&mut self, path: &Path) -> io::Result<()> {
         let file = self.medium.file();
         let size = file.metadata()?.size();
-        if size != self.length || size == 0 {
+        let head_bytes = self.head.len().min(size as usize);
+        let same_start = head_bytes > 0 && read_start(file, head_bytes)? == self.head;
+        if size != self.length || !same_start {
             let length = end_of_lines(file, size)?;
             if length < size {
                 file.set_len(length)?;
             }
-            let head = read_start(file, length.min(HEAD_BYTES as u64) as usize)?;
-            if length < self.length || self.head.is_empty() || !head.starts_with(&self.head) {
+            if length < self.length || !same_start {
                 self.epoch = epoch_of(file, length)?;
             }
-            (self.length, self.head) = (length, head);
+            self.head = read_start(file, length.min(HEAD_BYTES as u64) as usize)?;
+            self.length = length;
         }
         match self.doubtful_from {
             Some(from) => write_again(file, path, from, self.length),
             None => Ok(()),
         }
+    }
+
+    /// Whether a sync failed, and what it left in doubt is not written again yet.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubtful_from.is_some()
     }
 
     /// Brings what was written to the device, and the file's name when it may be

@@ -53,7 +53,7 @@ impl Medium for Faulty {
 }
 
 fn write<M: Medium>(path: &Path, slot: &mut Option<Appender<M>>, lines: &str) -> Written {
-    lock(path, slot).unwrap().write(lines.as_bytes())
+    lock(path, slot).unwrap().expect("nobody else has the lock").write(lines.as_bytes())
 }
 
 #[test]
@@ -166,6 +166,28 @@ fn the_lock_is_given_back_whatever_happens() {
     assert_eq!(write(&path, &mut slot, "one\n").bytes, 0);
     let other = File::open(&path).unwrap();
     other.try_lock().unwrap();
+}
+
+#[test]
+fn who_finds_the_file_locked_is_told_and_does_not_wait() {
+    let scratch = Scratch::new();
+    let path = scratch.path("a.log");
+    let other = File::create(&path).unwrap();
+    other.lock().unwrap();
+    let mut slot = None::<Appender>;
+    assert!(lock(&path, &mut slot).unwrap().is_none());
+    other.unlock().unwrap();
+    assert!(lock(&path, &mut slot).unwrap().is_some());
+}
+
+#[test]
+fn a_log_rewritten_in_place_to_the_same_length_is_another_one() {
+    let scratch = Scratch::new();
+    let path = scratch.path("a.log");
+    let mut slot = None::<Appender>;
+    write(&path, &mut slot, "one\n");
+    fs::write(&path, "two\n").unwrap();
+    assert_eq!(write(&path, &mut slot, "three\n").epoch, Epoch::of(b"two\n"));
 }
 
 proptest! {
