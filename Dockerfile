@@ -25,5 +25,6 @@ COPY --from=build --chown=10001:10001 /data /data
 USER 10001:10001
 ENV CATCHAT_LISTEN=0.0.0.0:8080 CATCHAT_STORE=/data
 EXPOSE 8080
-HEALTHCHECK --interval=3s --timeout=5s --start-period=5s --retries=3 CMD ["/catchat", "health"]
+# Each check starts a process, so not more often than a start can wait for the first one.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=5s --retries=3 CMD ["/catchat", "health"]
 ENTRYPOINT ["/catchat"]
