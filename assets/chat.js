@@ -367,9 +367,9 @@ class Outbox {
     this.items.filter(isShown).forEach((item) => this.remove(item));
   }
 
-  /** Sends what waits, in order. */
+  /** Sends what waits, in order; while the server is away, the log finds out when it is back. */
   async flush() {
-    if (this.#busy) return;
+    if (this.#busy || this.#view.lostAt) return;
     this.#busy = true;
     clearTimeout(this.#timer);
     try {
@@ -479,10 +479,10 @@ function hueOf(name) {
   return (hash >>> 0) % 360;
 }
 
-/** A text with its line breaks restored and its http(s) addresses made links. */
+/** A text, with its http(s) addresses made links. */
 function textElement(text) {
-  const pieces = text.replaceAll('⏎', '\n').split(/(https?:\/\/[^\s<>"]*[^\s<>"'.,;:!?)\]}])/);
-  const indented = /⏎(?:  |\t)/.test(text); // so spaces are to have their width
+  const pieces = text.split(/(https?:\/\/[^\s<>"]*[^\s<>"'.,;:!?)\]}])/);
+  const indented = /\n(?:  |\t)/.test(text); // so spaces are to have their width
   return element('p', { className: indented ? 'text code' : 'text', dir: 'auto' }, ...pieces.map((piece, index) => {
     if (index % 2 === 0 || !URL.canParse(piece)) return piece;
     return element('a', { href: piece, rel: 'noreferrer noopener', target: '_blank' }, piece);
@@ -497,7 +497,7 @@ function messageElement(name, message, time) {
     const full = { dateTime: date.toISOString(), title: fullTime.format(date) };
     head.append(' ', element('time', full, shortTime.format(date)));
   }
-  const node = element('article', { className: 'line' }, head, textElement(message));
+  const node = element('article', { className: 'line' }, head, textElement(message.replaceAll('⏎', '\n')));
   Object.assign(node.dataset, { name, time, initial: [...name][0].toUpperCase() });
   node.style.setProperty('--hue', hueOf(name));
   return node;
@@ -543,8 +543,10 @@ function ownName() {
 /** What the log and the outbox tell the page. */
 const view = {
   following: true, // the reader is at the end, and new lines keep it in sight
+  scrolledTo: 0,
   unseen: 0, // lines that came below what the reader looks at
   unread: 0, // lines of others that came while the tab was hidden
+  frame: 0, // asked for to settle in
   lostAt: 0,
   retryAt: 0,
 
@@ -563,7 +565,9 @@ const view = {
     this.insert(found, null);
     if (!this.following) this.unseen += found.length;
     if (document.hidden) this.unread += found.filter(({ text }) => parseLine(text)?.name !== ownName()).length;
-    this.settle();
+    // Lines come singly by the stream, and a burst of them is worth one layout, not one each.
+    if (document.hidden) this.settle();
+    else this.frame ||= requestAnimationFrame(() => this.settle());
   },
 
   /** Lines before those that are shown; what the reader looks at stays where it is. */
@@ -591,6 +595,7 @@ const view = {
 
   /** Brings everything around the lines in step with them. */
   settle() {
+    this.frame = 0;
     outbox.reap();
     if (this.following) this.trim();
     this.describeTop();
@@ -620,6 +625,7 @@ const view = {
 
   follow() {
     if (this.following) scroller.scrollTop = scroller.scrollHeight;
+    this.scrolledTo = scroller.scrollTop;
   },
 
   /** The messages on their way; `reason` is why the server cannot take them now. */
@@ -749,7 +755,11 @@ username.addEventListener('input', () => {
 });
 
 scroller.addEventListener('scroll', () => {
-  view.following = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX;
+  const { scrollTop, scrollHeight, clientHeight } = scroller;
+  // Lines that came since it was scrolled to the end are no reason to stop following.
+  const up = scrollTop < view.scrolledTo;
+  view.following = scrollHeight - scrollTop - clientHeight < NEAR_END_PX || (view.following && !up);
+  view.scrolledTo = scrollTop;
   if (view.following && view.unseen) {
     view.unseen = 0;
     view.settle();

@@ -78,6 +78,9 @@ def main():
     print(f"{os.cpu_count()} cores, {given.rounds} rounds of {given.seconds} s in turns, median; "
           f"took {(time.monotonic() - began) / 60:.0f} min\n")
     print(rig.table(rows))
+    notes = [note for row in rows for note in row.notes]
+    if notes:
+        print("\n" + "\n".join(f"- {note}." for note in notes))
     return status or int(any("MISSED" in r.verdict for r in rows))
 
 

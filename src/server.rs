@@ -217,6 +217,10 @@ async fn connection(
                 stopping = stop.as_mut().poll(cx).is_ready();
                 waiting = true;
                 if stopping {
+                    // What has arrived already is read first, or it would be dropped.
+                    if Pin::new(&mut connection).poll(cx).is_ready() {
+                        return Poll::Ready(lock(&handoff).take());
+                    }
                     Pin::new(&mut connection).graceful_shutdown();
                 }
             }

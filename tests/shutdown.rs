@@ -15,6 +15,9 @@ const LOG: &str = "/chat/room";
 /// How long a server without work may take to end.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
+/// For how long a stopping server answers on open connections at the most.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// The drain has a deadline of 10 s; some more for a busy machine.
 const DRAIN: Duration = Duration::from_secs(15);
 
@@ -143,4 +146,33 @@ fn post_until_gone(address: std::net::SocketAddr, poster: usize) -> Vec<String> 
         }
     }
     lines
+}
+
+/// A post that reached a kept connection just before the server closed it was dropped unread:
+/// its client got no answer, and a proxy made a 502 of it. It is read and answered first.
+#[test]
+fn arrived_as_the_linger_ended() {
+    let dir = TempDir::new();
+    let mut server = Server::on(&dir);
+    let mut clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        assert_eq!(client.request("GET", LOG, &[], b"").status, 200);
+    }
+    server.signal("TERM");
+    let address = server.address;
+    eventually("the listener is closed", || Client::try_connect(address).is_err());
+    // It sleeps over the end of its linger, and finds the posts and the end together.
+    server.signal("STOP");
+    let body = form("omri", "late");
+    let head = format!("POST {LOG} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n", body.len());
+    for client in &mut clients {
+        client.send(format!("{head}{}: {}\r\n\r\n{body}", FORM.0, FORM.1).as_bytes());
+    }
+    std::thread::sleep(LINGER);
+    server.signal("CONT");
+    for client in &mut clients {
+        created(&client.answer("POST").expect("an answer"));
+    }
+    assert_eq!(server.exit(DRAIN).code(), Some(0));
+    assert_eq!(dir.read("room.log").iter().filter(|&&byte| byte == b'\n').count(), 50);
 }

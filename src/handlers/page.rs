@@ -30,12 +30,12 @@ pub struct Page {
 impl Page {
     /// The page of the server of this name on this host.
     pub fn new(name: &str, host: &str) -> Page {
-        Page { html: PAGE.replace("{{name}}", &escaped(name)).replace("{{host}}", &escaped(host)) }
+        let braces = |text: &str| escaped(text).replace('{', "&#123;");
+        Page { html: fill(PAGE, &[("{{name}}", &braces(name)), ("{{host}}", &braces(host))]) }
     }
 
     /// The page of a room.
     pub fn of(&self, room: &RoomName) -> Response {
-        // The room comes last, so that a name with braces in it is left alone.
         let html = fill(
             &self.html,
             &[

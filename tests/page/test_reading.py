@@ -1,6 +1,8 @@
 """What a page shows, and what it reads to do so."""
 
 import re
+import threading
+import time
 
 from playwright.sync_api import expect
 
@@ -41,7 +43,7 @@ def test_a_line_by_curl_is_there_within_two_seconds(server, open_page):
 
 def test_a_line_that_a_script_appends_is_shown_as_it_is(server, open_page):
     page = open_page()
-    lines = ["deploy done", "[2018-02-25 14:00:51] no colon", "[2018-99-99 14:00:51] omri: no such day", ""]
+    lines = ["deploy done", "[2018-02-25 14:00:51] no colon", "[2018-99-99 14:00:51] omri: no such day", "a ⏎ b", ""]
     for line in lines:
         server.append("general", f"{line}\n")
     expect(page.tab.locator("#lines .raw")).to_have_text(lines)
@@ -160,6 +162,32 @@ def test_who_reads_older_lines_is_left_alone_and_told_of_new_ones(server, open_p
     page.say("my own line always shows")
     expect(page.texts.last).to_have_text("my own line always shows")
     expect(page.texts.last).to_be_in_viewport()
+
+
+def test_it_follows_a_burst_unless_one_scrolls_away(server, open_page):
+    server.fill("general", 100)
+    page = open_page()
+    page.live()
+
+    def burst(first):
+        for number in range(first, first + 400):
+            server.fill("general", 1, first=number)
+            time.sleep(0.002)
+
+    writer = threading.Thread(target=burst, args=[101])
+    writer.start()
+    expect(page.texts.last).to_have_text("line 500")
+    expect(page.texts.last).to_be_in_viewport()
+    writer.join()
+    writer = threading.Thread(target=burst, args=[501])
+    writer.start()
+    page.until(lambda: int(page.texts.last.inner_text().removeprefix("line ")) > 550, "the second burst")
+    page.tab.mouse.move(500, 300)
+    page.tab.mouse.wheel(0, -400)
+    expect(page.tab.locator("#newer")).to_be_visible()
+    writer.join()
+    expect(page.texts.last).to_have_text("line 900")
+    expect(page.texts.last).not_to_be_in_viewport()
 
 
 def test_a_log_that_was_replaced_is_shown_instead(server, open_page):

@@ -1,5 +1,7 @@
 """What one writes arrives, once, whatever happens in between."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -89,15 +91,14 @@ def test_the_same_words_again_before_the_first_are_shown(server, browser):
         page.say("ok")
         page.until(lambda: len(server.messages("general")) == count, "the message in the log")
         expect(page.pending).to_have_count(count)
-    context.unroute_all(behavior="ignoreErrors")
-    page.tab.reload()
-    expect(page.texts).to_have_text(["ok", "ok"])
+    assert server.messages("general") == ["omri: ok", "omri: ok"]
 
 
 def test_a_restart_while_a_message_is_being_written(server, open_page):
     page = open_page("general", "omri")
     page.say("before")
     expect(page.texts).to_have_text(["before"])
+    expect(page.pending).to_have_count(0)
     page.message.press_sequentially("while it ")
     server.kill()
     page.message.press_sequentially("was away")
@@ -136,7 +137,7 @@ def test_one_can_try_again_now(server, open_page):
     page = open_page("general", "omri")
     server.kill()
     page.say("patience")
-    expect(page.tab.locator("#countdown")).to_have_text("Next try in 5 s.")
+    expect(page.tab.locator("#countdown")).to_have_text(re.compile("Next try in [4-9] s"))
     server.start()
     page.tab.get_by_role("button", name="Try now").click()
     expect(page.texts).to_have_text(["patience"], timeout=2500)
