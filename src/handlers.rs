@@ -128,7 +128,7 @@ pub async fn serve(
     };
     let mut response = answer.unwrap_or_else(|error| refusal(&error));
     response.headers_mut().insert(SERVER_NAME, app.name.clone());
-    if head.method == Method::HEAD {
+    if head.method == Method::HEAD && label != Label::Live {
         say_length(&mut response);
     }
     if app.is_draining() {

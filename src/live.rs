@@ -267,15 +267,14 @@ impl Subscriber {
 
     /// The frame that begins where this subscriber is.
     async fn frame(&self, now: &Snapshot) -> Result<Arc<Frame>, StoreError> {
+        let Some(log) = now.log() else { return Err(StoreError::Failed("the log is gone".into())) };
         let end = self.partial.map_or(now.cursor.length, |(end, _)| end);
         let range = self.at.length..end;
         let room = self.room.room();
-        if let Some(frame) =
-            room.shared_frame(self.kind, self.at.epoch, range.clone(), self.partial.is_some())
-        {
+        let exact = self.partial.is_some();
+        if let Some(frame) = room.shared_frame(self.kind, log.number, range.clone(), exact) {
             return Ok(frame);
         }
-        let Some(log) = now.log() else { return Err(StoreError::Failed("the log is gone".into())) };
         let bytes = match log.piece(range.clone()) {
             Some(bytes) => bytes,
             None => {
@@ -283,8 +282,7 @@ impl Subscriber {
                 Box::pin(blocking(move || log.read(range))).await?
             }
         };
-        let frame =
-            Arc::new(Frame::new(self.kind, self.at.epoch, self.at.length, self.line_start, &bytes));
+        let frame = Arc::new(Frame::new(self.kind, log.number, self.at, self.line_start, &bytes));
         room.share_frame(frame.clone());
         Ok(frame)
     }

@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::cursor::Epoch;
 use crate::live::frame::{Frame, Kind};
 use crate::metrics::Metrics;
 use crate::room::commit::Commits;
@@ -184,13 +183,13 @@ impl Room {
     pub fn shared_frame(
         &self,
         kind: Kind,
-        epoch: Epoch,
+        log: u64,
         range: Range<u64>,
         exact: bool,
     ) -> Option<Arc<Frame>> {
         let frames = lock(&self.frames);
         let fits = |frame: &&Arc<Frame>| {
-            (frame.kind, frame.epoch, frame.range.start) == (kind, epoch, range.start)
+            (frame.kind, frame.log, frame.range.start) == (kind, log, range.start)
                 && if exact { frame.range.end == range.end } else { frame.range.end <= range.end }
         };
         frames.iter().find(fits).cloned()

@@ -103,6 +103,7 @@ fn headers_only(kind: Kind) -> Response {
     let content_type = HeaderValue::from_static(content_type(kind));
     let mut response = respond(StatusCode::OK, content_type, Body::empty());
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(CACHE));
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     response
 }

@@ -26,8 +26,8 @@ pub enum Kind {
 pub struct Frame {
     /// How it is framed.
     pub kind: Kind,
-    /// Which log it is of.
-    pub epoch: Epoch,
+    /// Which open log it is of: a [`crate::store::log::Log::number`].
+    pub log: u64,
     /// Which bytes of the log it carries.
     pub range: Range<u64>,
     /// Whether its last byte ends a line.
@@ -36,9 +36,10 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Frames these bytes of the log, which begin at `start`, or as many of them
-    /// as fit. `line_start` says whether they begin a line.
-    pub fn new(kind: Kind, epoch: Epoch, start: u64, line_start: bool, bytes: &[u8]) -> Frame {
+    /// Frames these bytes of the log, which begin at this cursor, or as many of
+    /// them as fit. `line_start` says whether they begin a line.
+    pub fn new(kind: Kind, log: u64, at: Cursor, line_start: bool, bytes: &[u8]) -> Frame {
+        let Cursor { epoch, length: start } = at;
         let (payload, taken) = match kind {
             Kind::Events => events(epoch, start, line_start, bytes),
             Kind::Lines => {
@@ -48,7 +49,7 @@ impl Frame {
         };
         let ends_line = bytes[..taken].last() == Some(&b'\n');
         let range = start..start + taken as u64;
-        Frame { kind, epoch, range, ends_line, chunk: Chunk::new(&payload) }
+        Frame { kind, log, range, ends_line, chunk: Chunk::new(&payload) }
     }
 
     /// How much memory it takes, in bytes.
@@ -127,10 +128,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const EPOCH: Epoch = Epoch::EMPTY;
-
     fn framed(start: u64, line_start: bool, bytes: &[u8]) -> (String, Range<u64>) {
-        let frame = Frame::new(Kind::Events, EPOCH, start, line_start, bytes);
+        let at = Cursor { epoch: Epoch::EMPTY, length: start };
+        let frame = Frame::new(Kind::Events, 0, at, line_start, bytes);
         (String::from_utf8(frame.wire(false).to_vec()).unwrap(), frame.range)
     }
 
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn chunks_say_their_size() {
-        let frame = Frame::new(Kind::Lines, EPOCH, 0, true, b"hello\n");
+        let frame = Frame::new(Kind::Lines, 0, Cursor::default(), true, b"hello\n");
         assert_eq!(frame.wire(true), &b"6\r\nhello\n\r\n"[..]);
         assert_eq!(frame.wire(false), &b"hello\n"[..]);
     }

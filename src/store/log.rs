@@ -43,11 +43,17 @@ pub struct Log {
     pub file: File,
     /// Which file it is.
     pub id: FileId,
+    /// Tells it from every other log that this process opens, also of the same file:
+    /// an operator may have edited what stands in it.
+    pub number: u64,
     /// The log's first bytes, up to [`HEAD_BYTES`]. Locked after the window.
     head: Mutex<Vec<u8>>,
     window: Mutex<Window>,
     usage: Arc<Usage>,
 }
+
+/// Counts the logs that are opened.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// The pieces of a log that are in memory: all from the first to the log's end.
 #[derive(Debug, Default)]
@@ -63,8 +69,9 @@ impl Log {
         let head = read_start(&file, length.min(HEAD_BYTES) as usize)?;
         let window = Window { first: length.div_ceil(PIECE_BYTES), pieces: VecDeque::new() };
         usage.files.fetch_add(1, Ordering::Relaxed);
+        let number = NEXT_NUMBER.fetch_add(1, Ordering::Relaxed);
         let (head, window, usage) = (Mutex::new(head), Mutex::new(window), usage.clone());
-        let log = Log { file, id, head, window, usage };
+        let log = Log { file, id, number, head, window, usage };
         log.load(length.saturating_sub(1), length)?;
         Ok(log)
     }
