@@ -67,7 +67,6 @@ fn never_reading() {
     });
     let grown = server.memory_kib("VmRSS").saturating_sub(memory);
     let bound = SILENT as u64 * SUBSCRIBER_KIB + POSTING_KIB;
-    println!("{SILENT} silent subscribers cost {grown} KiB");
     assert!(grown < bound, "{SILENT} silent subscribers cost {grown} KiB");
     let log = dir.read("room.log");
     let from = start.length as usize;
