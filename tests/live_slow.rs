@@ -52,7 +52,6 @@ fn never_reading() {
         })
         .collect();
     let mut reader = Live::lines(&server, "/chat/room?tail=0&follow", &[]);
-    let t0 = std::time::Instant::now();
     let news = thread::scope(|scope| {
         for poster in 0..16 {
             let address = server.address;
