@@ -23,6 +23,7 @@ use crate::cursor::Cursor;
 use crate::live::frame::{Chunk, Frame, Kind, LAST_CHUNK};
 use crate::rooms::Watched;
 use crate::server::Phase;
+use crate::store::directory::FileId;
 use crate::store::snapshot::Snapshot;
 use crate::store::{StoreError, blocking};
 
@@ -66,12 +67,32 @@ struct Subscriber {
     at: Cursor,
     /// Whether a line begins there: only then can an event of another kind come.
     line_start: bool,
-    /// How far the frame reaches that is sent in part, and how much of it is sent.
-    partial: Option<(u64, usize)>,
+    /// The frame that is sent in part.
+    partial: Option<Partial>,
     /// What is sent before the next frame: a head, a ping; mostly nothing.
     notice: Bytes,
     /// When to break the silence.
     ping: Pin<Box<Sleep>>,
+}
+
+/// What is kept of a frame that is sent in part: enough to make it again.
+#[derive(Clone, Copy)]
+struct Partial {
+    file: FileId,
+    /// Where in the log it ends.
+    end: u64,
+    /// How many of its bytes are sent.
+    sent: usize,
+}
+
+/// What came of sending.
+enum Sent {
+    /// All there is.
+    All,
+    /// What the socket took; there is more.
+    Part,
+    /// Nothing: the store does not work at the moment.
+    Nothing,
 }
 
 /// What ended a wait.
@@ -127,7 +148,12 @@ impl Subscriber {
         loop {
             // From here on no growth is missed, however long the sending takes.
             let mut grown = pin!(room.grown());
-            let Ok(more) = self.send().await else { return End::Cut };
+            let Ok(sent) = self.send().await else { return End::Cut };
+            let more = matches!(sent, Sent::Part);
+            let mut pause = match sent {
+                Sent::Nothing => Some(Box::pin(sleep(STORE_PAUSE))),
+                _ => None,
+            };
             let woken = poll_fn(|cx| {
                 let ended = match &mut ending {
                     Some(ending) => ending.as_mut().poll(cx).map(|()| Woken::End),
@@ -136,7 +162,11 @@ impl Subscriber {
                 if ended.is_ready() {
                     return ended;
                 }
-                if !more && grown.as_mut().poll(cx).is_ready() {
+                let again = match &mut pause {
+                    Some(pause) => pause.as_mut().poll(cx).is_ready(),
+                    None => !more && grown.as_mut().poll(cx).is_ready(),
+                };
+                if again {
                     return Poll::Ready(Woken::Grown);
                 }
                 self.poll_socket(cx, more)
@@ -161,7 +191,7 @@ impl Subscriber {
 
     /// Sends the rest, and says that this is the end.
     async fn finish(&mut self) -> io::Result<()> {
-        while self.send().await? {
+        while let Sent::Part = self.send().await? {
             self.socket.writable().await?;
         }
         if self.chunked {
@@ -200,24 +230,21 @@ impl Subscriber {
         Chunk::new(format!("event: {name}\n{id}data: {cursor}\n\n").as_bytes()).wire(self.chunked)
     }
 
-    /// Sends what there is; whether there is more, which the socket did not take.
-    async fn send(&mut self) -> io::Result<bool> {
+    /// Sends what there is, as far as the socket takes it.
+    async fn send(&mut self) -> io::Result<Sent> {
         loop {
             if !self.notice.is_empty() {
                 let sent = self.write(&self.notice.clone())?;
                 self.notice = self.notice.slice(sent..);
                 if !self.notice.is_empty() {
-                    return Ok(true);
+                    return Ok(Sent::Part);
                 }
             }
             let now = match self.room.room().latest() {
                 Some(now) => now,
                 None => match Box::pin(self.room.room().snapshot()).await {
                     Ok(now) => now,
-                    Err(_) => {
-                        Box::pin(sleep(STORE_PAUSE)).await;
-                        continue;
-                    }
+                    Err(_) => return Ok(Sent::Nothing),
                 },
             };
             if !self.follows(&now) {
@@ -225,26 +252,29 @@ impl Subscriber {
                 continue;
             }
             if self.at.length == now.cursor.length {
-                return Ok(false);
+                return Ok(Sent::All);
             }
             self.at.epoch = now.cursor.epoch;
             // Where the file cannot be read to where it was seen to reach, it is
             // another one by now: the next round says so.
             let Ok(frame) = self.frame(&now).await else {
-                Box::pin(sleep(STORE_PAUSE)).await;
                 self.room.room().close();
-                continue;
+                return Ok(Sent::Nothing);
             };
-            if !self.send_frame(&frame)? {
-                return Ok(true);
+            if !self.send_frame(&frame, &now)? {
+                return Ok(Sent::Part);
             }
         }
     }
 
     /// Whether what is sent so far is the beginning of this log.
     fn follows(&self, now: &Snapshot) -> bool {
-        let end = self.partial.map_or(self.at.length, |(end, _)| end);
-        end == 0 || (self.at.epoch == now.cursor.epoch && end <= now.cursor.length)
+        let end = self.partial.map_or(self.at.length, |partial| partial.end);
+        let same_file = |partial: Partial| now.log().is_some_and(|log| log.id == partial.file);
+        end == 0
+            || (self.at.epoch == now.cursor.epoch
+                && end <= now.cursor.length
+                && self.partial.is_none_or(same_file))
     }
 
     /// Another log took the place of the one that was sent.
@@ -253,10 +283,11 @@ impl Subscriber {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let start = match self.tail {
-            Some(lines) => Box::pin(now.tail(lines))
+            Some(lines @ 1..) => Box::pin(now.tail(lines))
                 .await
                 .map_err(|error| io::Error::other(error.to_string()))?,
-            None => 0,
+            // All of the new log is news, also to who wanted nothing of the old one.
+            Some(0) | None => 0,
         };
         self.at = Cursor { length: start, ..now.cursor };
         if self.kind == Kind::Events {
@@ -268,7 +299,7 @@ impl Subscriber {
     /// The frame that begins where this subscriber is.
     async fn frame(&self, now: &Snapshot) -> Result<Arc<Frame>, StoreError> {
         let Some(log) = now.log() else { return Err(StoreError::Failed("the log is gone".into())) };
-        let end = self.partial.map_or(now.cursor.length, |(end, _)| end);
+        let end = self.partial.map_or(now.cursor.length, |partial| partial.end);
         let range = self.at.length..end;
         let room = self.room.room();
         let exact = self.partial.is_some();
@@ -288,12 +319,13 @@ impl Subscriber {
     }
 
     /// Writes the frame, or what is left of it; whether all of it is sent.
-    fn send_frame(&mut self, frame: &Frame) -> io::Result<bool> {
+    fn send_frame(&mut self, frame: &Frame, now: &Snapshot) -> io::Result<bool> {
         let wire = frame.wire(self.chunked);
-        let before = self.partial.map_or(0, |(_, sent)| sent);
+        let before = self.partial.map_or(0, |partial| partial.sent);
         let sent = before + self.write(&wire[before..])?;
         if sent < wire.len() {
-            self.partial = Some((frame.range.end, sent));
+            let end = frame.range.end;
+            self.partial = now.log().map(|log| Partial { file: log.id, end, sent });
             return Ok(false);
         }
         self.partial = None;

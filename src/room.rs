@@ -114,9 +114,20 @@ impl Room {
         if let Some(now) = self.look()? {
             return Ok(now);
         }
-        let now = snapshot::open(&self.path, &self.shared.usage)?;
-        self.see(&mut lock(&self.seen), &now);
-        Ok(now)
+        let before = self.latest();
+        let opened = snapshot::open(&self.path, &self.shared.usage)?;
+        let mut seen = lock(&self.seen);
+        // Another look may have seen more of the same log meanwhile: the state of a
+        // room never goes backwards.
+        if let Some(now) = &seen.snapshot
+            && !before.is_some_and(|before| Arc::ptr_eq(&before, now))
+            && now.cursor.epoch == opened.cursor.epoch
+            && now.cursor.length > opened.cursor.length
+        {
+            return Ok(now.clone());
+        }
+        self.see(&mut seen, &opened);
+        Ok(opened)
     }
 
     /// Keeps what was seen, and wakes the streams when it is news.

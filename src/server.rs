@@ -26,6 +26,11 @@ use crate::stream::{self, Stream};
 
 /// How many connections the kernel holds until they are accepted.
 const BACKLOG: u32 = 4096;
+/// The largest segment, in bytes: far above what networks take. The loopback
+/// interface would take 64 KiB, which does not fit into the window of a client
+/// that begins to read again, so that Linux waits for a window probe, which after
+/// a long silence may be minutes away.
+const SEGMENT_BYTES_MAX: u32 = 16 * 1024;
 /// The most bytes of a request's head, and of an answer that waits to be written.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// How long a server that stops takes what the kernel has queued.
@@ -57,6 +62,8 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     // Connections inherit it: a peer that is gone without a word is noticed.
     socket.set_keepalive(true)?;
+    // Where it cannot be set, streams to this same machine may pause.
+    let _ = socket2::SockRef::from(&socket).set_tcp_mss(SEGMENT_BYTES_MAX);
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
