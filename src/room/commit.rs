@@ -26,6 +26,12 @@ const LOCK_PAUSE: Duration = Duration::from_micros(50);
 /// How long the room then waits without a thread, so that locked rooms hold up
 /// no other one.
 const LOCKED_PAUSE: Duration = Duration::from_millis(5);
+/// A batch of so many posts says that many clients post at once.
+const CROWD: usize = 8;
+/// How long such a room waits at the most until as many posts are there again,
+/// and between two looks: much less than the many small syncs would take else.
+const GATHER_TIME: Duration = Duration::from_micros(1_500);
+const GATHER_PAUSE: Duration = Duration::from_micros(50);
 /// How much one write takes at the most, in bytes, but for one line that always fits.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
@@ -44,6 +50,8 @@ struct Queue {
     waiting: Vec<Waiting>,
     /// Whether a thread is on its way to take what waits.
     committing: bool,
+    /// How many posts the last commit took, and when it ended.
+    last: Option<(usize, Instant)>,
 }
 
 impl Commits {
@@ -113,12 +121,14 @@ impl Room {
     fn commit_all(self: Arc<Room>) {
         let _unwinding = Restart(self.clone());
         loop {
-            if !self.commit() {
+            self.gather();
+            let Some(posts) = self.commit() else {
                 self.shared.committing.fetch_sub(1, Ordering::Relaxed);
                 self.commit_later();
                 return;
-            }
+            };
             let mut queue = lock(&self.commits.queue);
+            queue.last = Some((posts, Instant::now()));
             if queue.waiting.is_empty() {
                 queue.committing = false;
                 self.shared.committing.fetch_sub(1, Ordering::Relaxed);
@@ -130,6 +140,19 @@ impl Room {
                 tokio::task::spawn_blocking(move || room.commit_all());
                 return;
             }
+        }
+    }
+
+    /// Where many posted just now, waits a little until as many posts wait: their
+    /// clients are about to post again, and one sync serves all of them. Who posts
+    /// alone never waits.
+    fn gather(&self) {
+        let Some((crowd, committed)) = lock(&self.commits.queue).last else { return };
+        while crowd >= CROWD && committed.elapsed() < GATHER_TIME {
+            if lock(&self.commits.queue).waiting.len() >= crowd {
+                return;
+            }
+            thread::sleep(GATHER_PAUSE);
         }
     }
 
@@ -158,9 +181,9 @@ impl Room {
         queue.committing
     }
 
-    /// One commit: lock, write all that wait, unlock, sync, answer. False where
-    /// another process holds the lock: then nothing was done.
-    fn commit(&self) -> bool {
+    /// One commit: lock, write all that wait, unlock, sync, answer; how many posts
+    /// that were. `None` where another process holds the lock: nothing was done.
+    fn commit(&self) -> Option<usize> {
         let began = Instant::now();
         let mut slot = lock(&self.commits.appender);
         let mut tries = 0;
@@ -171,7 +194,7 @@ impl Room {
                     tries += 1;
                     thread::sleep(LOCK_PAUSE);
                 }
-                Ok(None) => return false,
+                Ok(None) => return None,
                 Err(error) => break Batch::refused(self.take_waiting(), error),
             }
         };
@@ -194,8 +217,9 @@ impl Room {
         let new = |answer: &Answer| answer.as_ref().is_ok_and(|stored| !stored.before);
         let stored = answers.iter().filter(|(_, answer)| new(answer)).count();
         self.shared.metrics.commit(stored, bytes, began.elapsed());
+        let posts = answers.len();
         answer_all(answers);
-        true
+        Some(posts)
     }
 
     /// Takes what waits, as much as one write takes.
