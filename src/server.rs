@@ -15,7 +15,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 
 use crate::config::{Config, Timeouts};
 use crate::handlers::{App, Handoff, serve};
@@ -37,6 +37,8 @@ const BUFFER_BYTES_MAX: usize = 128 * 1024;
 const QUEUE_TIME: Duration = Duration::from_millis(100);
 /// How long it then answers on connections that are open.
 const LINGER_TIME: Duration = Duration::from_millis(500);
+/// How long a connection then has to notice what has arrived before it closes.
+const CLOSING_TIME: Duration = Duration::from_millis(20);
 /// How long what is being answered after that may take, all together.
 const DRAIN_TIME: Duration = Duration::from_secs(9);
 /// The pause after an accept that failed, at first and at the most.
@@ -217,19 +219,23 @@ async fn connection(
         .serve_connection(Stream::new(socket, timeouts.write, place.app.clone()), service);
     let subscription = {
         let mut stop = pin!(phases.wait_for(|phase| *phase == Phase::Closing));
-        let (mut waiting, mut stopping) = (false, false);
+        let (mut waiting, mut closed) = (false, false);
+        let mut grace: Option<Pin<Box<Sleep>>> = None;
         poll_fn(|cx| {
             // Once it waits, this is only asked again when there is reason to.
-            if !stopping && (!waiting || place.app.is_draining()) {
-                stopping = stop.as_mut().poll(cx).is_ready();
+            if grace.is_none() && !closed && (!waiting || place.app.is_draining()) {
                 waiting = true;
-                if stopping {
-                    // What has arrived already is read first, or it would be dropped.
-                    if Pin::new(&mut connection).poll(cx).is_ready() {
-                        return Poll::Ready(lock(&handoff).take());
-                    }
-                    Pin::new(&mut connection).graceful_shutdown();
+                if stop.as_mut().poll(cx).is_ready() {
+                    grace = Some(Box::pin(sleep(CLOSING_TIME)));
                 }
+            }
+            if grace.as_mut().is_some_and(|grace| grace.as_mut().poll(cx).is_ready()) {
+                (grace, closed) = (None, true);
+                // What has arrived already is read first, or it would be dropped.
+                if Pin::new(&mut connection).poll(cx).is_ready() {
+                    return Poll::Ready(lock(&handoff).take());
+                }
+                Pin::new(&mut connection).graceful_shutdown();
             }
             // What ends a connection early (a reset, a time-out, nonsense) is the
             // client's affair: there is nobody left to tell.
