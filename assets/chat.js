@@ -562,6 +562,7 @@ const view = {
 
   /** New lines. */
   fresh(found) {
+    this.look();
     this.insert(found, null);
     if (!this.following) this.unseen += found.length;
     if (document.hidden) this.unread += found.filter(({ text }) => parseLine(text)?.name !== ownName()).length;
@@ -621,6 +622,15 @@ const view = {
     part('top').className = empty ? 'empty' : '';
     if (log.start > 0) part('top').textContent = 'Earlier lines load as you scroll up.';
     else part('top').textContent = empty ? 'Nobody has written here yet. Say hello!' : `This is where ${room} begins.`;
+  },
+
+  /** Sees whether the reader has scrolled away, which may be before the browser tells. */
+  look() {
+    const { scrollTop, scrollHeight, clientHeight } = scroller;
+    // Lines that came since it was scrolled to the end are no reason to stop following.
+    const up = scrollTop < this.scrolledTo;
+    this.following = scrollHeight - scrollTop - clientHeight < NEAR_END_PX || (this.following && !up);
+    this.scrolledTo = scrollTop;
   },
 
   follow() {
@@ -755,11 +765,7 @@ username.addEventListener('input', () => {
 });
 
 scroller.addEventListener('scroll', () => {
-  const { scrollTop, scrollHeight, clientHeight } = scroller;
-  // Lines that came since it was scrolled to the end are no reason to stop following.
-  const up = scrollTop < view.scrolledTo;
-  view.following = scrollHeight - scrollTop - clientHeight < NEAR_END_PX || (view.following && !up);
-  view.scrolledTo = scrollTop;
+  view.look();
   if (view.following && view.unseen) {
     view.unseen = 0;
     view.settle();
@@ -776,7 +782,10 @@ document.addEventListener('visibilitychange', () => {
 newer.addEventListener('click', goToEnd);
 part('retry').addEventListener('click', () => log.retry());
 addEventListener('online', () => log.retry());
-new ResizeObserver(() => view.follow()).observe(scroller);
+new ResizeObserver(() => {
+  view.look();
+  view.follow();
+}).observe(scroller);
 setInterval(() => view.describeAbsence(), 500);
 
 username.value = recall('catchat:name') ?? '';
