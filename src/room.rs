@@ -25,8 +25,9 @@ pub use batch::Stored;
 
 /// How many threads commit and read files at the most.
 pub const BLOCKING_THREADS: usize = 64;
-/// How many frames are kept for other streams at the same place.
-const FRAMES_MAX: usize = 8;
+/// How many frames are kept for other streams at the same place. Few: a stream that
+/// is behind would find old ones of one line, and go on line by line.
+const FRAMES_MAX: usize = 2;
 
 /// One room.
 #[derive(Debug)]
