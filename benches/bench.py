@@ -12,7 +12,10 @@ import time
 
 sys.dont_write_bytecode = True  # benches/ holds sources only
 
+import copying
+import database
 import live
+import page
 import peers
 import posting
 import reading
@@ -34,6 +37,12 @@ BENCHES = {
     "live-8000": lambda o: live.fanout(o, 8_000),
     "live-across": live.across,
     "live-rooms": live.rooms,
+    "page-million": page.million,
+    "mysql-post": database.posts,
+    "mysql-read": database.reads,
+    "mysql-across": database.across,
+    "mysql-tick": database.tick,
+    "mysql-copy": copying.both_ways,
 }
 
 
@@ -44,11 +53,12 @@ def arguments():
                         help=f"what to measure, or the first letters of several: {', '.join(BENCHES)}")
     parser.add_argument("--seconds", type=int, default=3, help="length of one measurement (default 3)")
     parser.add_argument("--rounds", type=int, default=5, help="how often each side has its turn (default 5)")
+    parser.add_argument("--lines", type=int, default=10_000_000, help="how many lines to copy (default 10 million)")
     parser.add_argument("--only", choices=["ours", "peers"], help="measure only one side of each pair")
     parser.add_argument("--no-build", action="store_true", help="take target/release as it is")
     given = parser.parse_args()
-    if given.seconds < 1 or given.rounds < 1:
-        parser.error("--seconds and --rounds must be positive")
+    if min(given.seconds, given.rounds, given.lines) < 1:
+        parser.error("--seconds, --rounds and --lines must be positive")
     chosen = [b for b in BENCHES if not given.names or any(b.startswith(n) for n in given.names)]
     for name in given.names:
         if not any(b.startswith(name) for b in BENCHES):
@@ -60,17 +70,22 @@ def main():
     """Measure, then print the table."""
     given, chosen = arguments()
     rig.stop_on_signals()
-    options = rig.Options(given.seconds, given.rounds, given.only != "peers", given.only != "ours")
+    options = rig.Options(given.seconds, given.rounds, given.only != "peers", given.only != "ours", given.lines)
     rig.SCRATCH.mkdir(parents=True, exist_ok=True)
     rig.raise_descriptor_limit(peers.DESCRIPTORS)
-    if not given.no_build:
+    in_files = [name for name in chosen if not name.startswith("mysql-")]
+    if in_files and not given.no_build:
         peers.build()
-    if any(name.startswith("live-") for name in chosen):
+    if any(name.startswith(("live-", "mysql-across")) for name in chosen):
         live.client_program()
     rig.check_machine()
     began, rows, status = time.monotonic(), [], 0
     try:
-        for name in chosen:
+        for name in in_files:
+            rows += BENCHES[name](options)
+        if len(in_files) < len(chosen) and not given.no_build:
+            database.build()
+        for name in chosen[len(in_files):]:
             rows += BENCHES[name](options)
     except KeyboardInterrupt:
         rig.say("stopped; this is what there is")

@@ -9,7 +9,7 @@ import sys
 import time
 
 from peers import build_load_client, catchat, nchan
-from rig import (LOAD_CORE, SCRATCH, Meter, Row, cpu_s, in_turns, limit, median, per_second, rss_kb, say, spawn,
+from rig import (BINARY, LOAD_CORE, SCRATCH, Meter, Row, cpu_s, in_turns, limit, median, per_second, rss_kb, say, spawn,
                  stop, verdict, versus)
 
 # Messages a second, for each number of subscribers.
@@ -140,28 +140,29 @@ def fanout(options, subscribers):
     return rows
 
 
+def across_turn(store, seconds, program=BINARY):
+    """Posted on one server, seen on another one that shares the store: how long that takes."""
+    with catchat(store, "bench-1", program) as here, catchat(store, "bench-2", program) as there, \
+            Client(there, "/chat/room?tail=0", "/chat/room", post_to=here) as client:
+        client.ask("subscribe", ACROSS_SUBSCRIBERS)
+        client.post(20, 0.5)
+        meter = Meter(here.pid, there.pid, load=client.child.pid)
+        figures = client.post(ACROSS_RATE, seconds)
+        others = meter.read()[2]
+    say(f"  catchat  p50 {figures['p50_us'] / 1000:.2f} ms, p99 {figures['p99_us'] / 1000:.2f} ms, "
+        f"most {figures['max_us'] / 1000:.2f} ms; others {others:.0f} %")
+    if figures["lossy"]:
+        sys.exit(f"bench: {figures['delivered']:,} of {figures['expected']:,} lines arrived on the other server")
+    return figures, others
+
+
 def across(options):
     """Posted on one server, seen on another one that shares the directory."""
     if not options.ours:
         return []
     say(f"posted on one server, seen on another: {ACROSS_SUBSCRIBERS} subscribers, {ACROSS_RATE} messages a second")
     data = _empty("live")
-
-    def turn():
-        with catchat(data, "bench-1") as here, catchat(data, "bench-2") as there, \
-                Client(there, "/chat/room?tail=0", "/chat/room", post_to=here) as client:
-            client.ask("subscribe", ACROSS_SUBSCRIBERS)
-            client.post(20, 0.5)
-            meter = Meter(here.pid, there.pid, load=client.child.pid)
-            figures = client.post(ACROSS_RATE, options.seconds)
-            others = meter.read()[2]
-        say(f"  catchat  p50 {figures['p50_us'] / 1000:.2f} ms, p99 {figures['p99_us'] / 1000:.2f} ms, "
-            f"most {figures['max_us'] / 1000:.2f} ms; others {others:.0f} %")
-        if figures["lossy"]:
-            sys.exit(f"bench: {figures['delivered']:,} of {figures['expected']:,} lines arrived on the other server")
-        return figures, others
-
-    results = in_turns(options, {"catchat": turn})["catchat"]
+    results = in_turns(options, {"catchat": lambda: across_turn(data, options.seconds)})["catchat"]
     p50, p99 = (median([r[key] for r in results]) / 1000 for key in ("p50_us", "p99_us"))
     return [Row("posted on one server, seen on another: p50", f"{p50:.2f} ms"),
             limit("posted on one server, seen on another: p99", p99, ACROSS_MARK_MS, "{:.2f} ms".format)]

@@ -110,9 +110,9 @@ def _running(name, command, port, core=SERVER_CORE, **keywords):
         stop(child)
 
 
-def build():
-    """The program as it is released."""
-    command = ["cargo", "build", "--release", "--locked"]
+def build(*features):
+    """The program as it is released, by default without what is optional."""
+    command = ["cargo", "build", "--release", "--locked", *features]
     say(f"building: {' '.join(command)}")
     if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
         sys.exit("bench: the build failed")
@@ -129,10 +129,10 @@ def build_load_client():
     sys.exit(f"bench: the load client does not build\n{done.stderr}")
 
 
-def catchat(data, name="bench"):
+def catchat(data, name="bench", program=BINARY):
     """The server under test, its rooms in `data`."""
     port = free_port()
-    command = [BINARY, "--listen", f"127.0.0.1:{port}", "--store", data, "--name", name]
+    command = [program, "--listen", f"127.0.0.1:{port}", "--store", data, "--name", name]
     return _running("catchat", command, port)
 
 

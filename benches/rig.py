@@ -39,6 +39,7 @@ class Options:
     rounds: int = 5
     ours: bool = True
     peers: bool = True
+    lines: int = 10_000_000
 
 
 @dataclass

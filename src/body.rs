@@ -4,14 +4,13 @@ use std::future::Future;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-use crate::store::log::Log;
-use crate::store::snapshot::Snapshot;
+use crate::store::StoreError;
+use crate::store::snapshot::{Log, Snapshot};
 
 /// The body of a response.
 #[derive(Debug)]
@@ -26,9 +25,9 @@ pub enum Body {
 /// client does not keep in memory what others no longer use.
 #[derive(Debug)]
 pub struct LogBody {
-    log: Arc<Log>,
+    log: Log,
     rest: Range<u64>,
-    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    reading: Option<JoinHandle<Result<Bytes, StoreError>>>,
 }
 
 impl Body {
@@ -42,7 +41,7 @@ impl Body {
         let Some(log) = snapshot.log() else { return Body::empty() };
         match log.piece(range.clone()) {
             Some(piece) if piece.len() as u64 == range.end - range.start => Body::Full(piece),
-            _ => Body::Log(LogBody { log: log.clone(), rest: range, reading: None }),
+            _ => Body::Log(LogBody { log, rest: range, reading: None }),
         }
     }
 }
@@ -85,17 +84,18 @@ impl LogBody {
             None => match self.log.piece(self.rest.clone()) {
                 Some(piece) => piece,
                 None => {
-                    let (log, rest) = (self.log.clone(), self.rest.clone());
-                    self.reading = Some(tokio::task::spawn_blocking(move || log.read(rest)));
+                    self.reading = Some(self.log.start_reading(self.rest.clone()));
                     return self.poll_piece(cx);
                 }
             },
             Some(reading) => {
                 let read = ready!(Pin::new(reading).poll(cx));
                 self.reading = None;
-                match read.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+                match read.unwrap_or_else(|panic| Err(io::Error::other(panic).into())) {
                     Ok(piece) => piece,
-                    Err(error) => return Poll::Ready(Some(Err(error))),
+                    Err(error) => {
+                        return Poll::Ready(Some(Err(io::Error::other(error.to_string()))));
+                    }
                 }
             }
         };

@@ -107,16 +107,22 @@ fn number(text: &str) -> Option<u64> {
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
-/// Whether the client would rather have HTML than plain text (section 12.5.1).
+/// Whether the client would rather have HTML than plain text (section 12.5.1). Who
+/// names HTML and likes both as much is a text browser.
 pub fn prefers_html(headers: &HeaderMap) -> bool {
-    quality(headers, "text", "html") > quality(headers, "text", "plain")
+    let (html, plain) = (quality(headers, "text", "html"), quality(headers, "text", "plain"));
+    html > plain || (html == plain && html > 0 && names(headers, "text/html"))
 }
 
 /// Whether the client asks for server-sent events, by name.
 pub fn wants_events(headers: &HeaderMap) -> bool {
+    names(headers, "text/event-stream") && quality(headers, "text", "event-stream") > 0
+}
+
+/// Whether the client names this media type.
+fn names(headers: &HeaderMap, media_type: &str) -> bool {
     let mut values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let named = values.any(|value| value.to_ascii_lowercase().contains("text/event-stream"));
-    named && quality(headers, "text", "event-stream") > 0
+    values.any(|value| value.to_ascii_lowercase().contains(media_type))
 }
 
 /// The quality of a media type, in thousandths: of the most specific range that

@@ -1,15 +1,17 @@
 //! What the server runs with: the command line, the environment and the
 //! defaults, checked. The second step after [`crate::args`].
 
-use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{env, fmt, fs};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::args::ServeArgs;
+use crate::args::{CopyArgs, ServeArgs};
 use crate::rooms::OPEN_ROOMS_MAX;
+#[cfg(feature = "mysql")]
+use crate::store::mysql::address::Address;
 
 /// Where the server listens by default.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -38,13 +40,88 @@ pub struct Timeouts {
     pub write: Duration,
 }
 
+/// Where a store is.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// A directory of files.
+    Directory(PathBuf),
+    /// A database.
+    #[cfg(feature = "mysql")]
+    MySql(Box<Address>),
+}
+
+impl Location {
+    /// Reads a path or a URL. The error is one line, and names no password.
+    pub fn new(text: OsString) -> Result<Location, String> {
+        let Some(url) = text.to_str().filter(|text| text.contains("://")) else {
+            return Ok(Location::Directory(text.into()));
+        };
+        let scheme = url.split("://").next().unwrap_or_default();
+        match scheme {
+            #[cfg(feature = "mysql")]
+            "mysql" => Ok(Location::MySql(Box::new(Address::new(url)?))),
+            #[cfg(not(feature = "mysql"))]
+            "mysql" => {
+                Err("this catchat is built without MySQL: build it with --features mysql".into())
+            }
+            _ => Err(format!(
+                "{scheme}:// is an unknown kind of store: give a directory or mysql://USER:PASSWORD@HOST:PORT/DATABASE"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Location {
+    /// Shows no user and no password.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Location::Directory(path) => path.display().fmt(out),
+            #[cfg(feature = "mysql")]
+            Location::MySql(address) => address.fmt(out),
+        }
+    }
+}
+
+/// What `copy` runs with.
+#[derive(Clone, Debug)]
+pub struct CopyConfig {
+    /// Where the rooms are.
+    pub from: Location,
+    /// Where they are copied to.
+    pub to: Location,
+}
+
+impl CopyConfig {
+    /// Checks what was given. The error is one line and means a mistake of the user.
+    pub fn new(args: CopyArgs) -> Result<CopyConfig, String> {
+        let location = |name, text| location_or_file(text).map_err(|e| format!("{name}: {e}"));
+        Ok(CopyConfig { from: location("FROM", args.from)?, to: location("TO", args.to)? })
+    }
+}
+
+/// A store, or `@FILE` that contains it: a password on the command line is for all
+/// to see who list processes.
+fn location_or_file(text: OsString) -> Result<Location, String> {
+    match text.to_str().and_then(|text| text.strip_prefix('@')) {
+        Some(path) => file_content(path.as_ref())
+            .and_then(Location::new)
+            .map_err(|error| format!("@{path}: {error}")),
+        None => Location::new(text),
+    }
+}
+
+/// What a file says, without white space around it.
+fn file_content(path: &Path) -> Result<OsString, String> {
+    Ok(fs::read_to_string(path).map_err(|error| error.to_string())?.trim().into())
+}
+
 /// What the server runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Address and port.
     pub listen: String,
-    /// The rooms' directory.
-    pub store: PathBuf,
+    /// Where the rooms are.
+    pub store: Location,
     /// The server's name, where one was given.
     pub name: Option<String>,
     /// The host's name.
@@ -72,14 +149,7 @@ impl Config {
         if port.is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
             return Err(format!("--listen {listen:?}: give ADDRESS:PORT, as in {DEFAULT_LISTEN}"));
         }
-        let store =
-            args.store.or_else(|| set("CATCHAT_STORE")).unwrap_or_else(|| DEFAULT_STORE.into());
-        if store.to_string_lossy().contains("://") {
-            return Err(format!(
-                "--store {}: unknown kind of store: give a directory",
-                store.display()
-            ));
-        }
+        let store = store(args.store)?;
         let name = text(args.name, "CATCHAT_NAME")?;
         if let Some(name) = name.as_deref().filter(|name| !is_server_name(name)) {
             return Err(format!(
@@ -93,7 +163,7 @@ impl Config {
         let reserved = 2 * open_rooms_max + refusals_max + spare;
         Ok(Config {
             listen,
-            store: store.into(),
+            store,
             name,
             host,
             timeouts: timeouts()?,
@@ -102,6 +172,29 @@ impl Config {
             refusals_max,
             open_rooms_max,
         })
+    }
+}
+
+/// The store: given, named by the environment, or named by a file, which is how
+/// containers keep secrets.
+fn store(given: Option<OsString>) -> Result<Location, String> {
+    if let Some(given) = given {
+        return Location::new(given).map_err(|error| format!("--store: {error}"));
+    }
+    match (set("CATCHAT_STORE"), set("CATCHAT_STORE_FILE")) {
+        (Some(_), Some(_)) => {
+            Err("CATCHAT_STORE and CATCHAT_STORE_FILE are both set: set one".into())
+        }
+        (Some(text), None) => {
+            Location::new(text).map_err(|error| format!("CATCHAT_STORE: {error}"))
+        }
+        (None, Some(path)) => {
+            let place = path.display();
+            file_content(Path::new(&path))
+                .and_then(Location::new)
+                .map_err(|error| format!("CATCHAT_STORE_FILE={place}: {error}"))
+        }
+        (None, None) => Ok(Location::Directory(DEFAULT_STORE.into())),
     }
 }
 

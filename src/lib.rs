@@ -11,9 +11,11 @@
 //! ```
 
 pub mod args;
+pub mod assets;
 pub mod body;
 pub mod conditional;
 pub mod config;
+pub mod copy;
 pub mod cursor;
 pub mod error;
 pub mod form;

@@ -33,6 +33,16 @@ impl Post {
         Ok(Post { username: check_username(username)?, message: check_message(message)? })
     }
 
+    /// The name, trimmed.
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// The message, line breaks as [`LINE_BREAK`].
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Appends `username: message` and the line's end to `out`.
     pub fn write_to(&self, stamp: &str, out: &mut Vec<u8>) {
         for part in [stamp, &self.username, SEPARATOR, &self.message, "\n"] {

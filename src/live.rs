@@ -23,9 +23,8 @@ use crate::cursor::Cursor;
 use crate::live::frame::{Chunk, Frame, Kind, LAST_CHUNK};
 use crate::rooms::Watched;
 use crate::server::Phase;
-use crate::store::directory::FileId;
-use crate::store::snapshot::Snapshot;
-use crate::store::{StoreError, blocking};
+use crate::store::StoreError;
+use crate::store::snapshot::{LogId, Snapshot};
 
 /// After this much silence a stream of events says that it is still there.
 const PING_AFTER: Duration = Duration::from_secs(15);
@@ -78,7 +77,7 @@ struct Subscriber {
 /// What is kept of a frame that is sent in part: enough to make it again.
 #[derive(Clone, Copy)]
 struct Partial {
-    file: FileId,
+    log: LogId,
     /// Where in the log it ends.
     end: u64,
     /// How many of its bytes are sent.
@@ -270,11 +269,11 @@ impl Subscriber {
     /// Whether what is sent so far is the beginning of this log.
     fn follows(&self, now: &Snapshot) -> bool {
         let end = self.partial.map_or(self.at.length, |partial| partial.end);
-        let same_file = |partial: Partial| now.log().is_some_and(|log| log.id == partial.file);
+        let same_log = |partial: Partial| now.id() == Some(partial.log);
         end == 0
             || (self.at.epoch == now.cursor.epoch
                 && end <= now.cursor.length
-                && self.partial.is_none_or(same_file))
+                && self.partial.is_none_or(same_log))
     }
 
     /// Another log took the place of the one that was sent.
@@ -303,17 +302,14 @@ impl Subscriber {
         let range = self.at.length..end;
         let room = self.room.room();
         let exact = self.partial.is_some();
-        if let Some(frame) = room.shared_frame(self.kind, log.number, range.clone(), exact) {
+        if let Some(frame) = room.shared_frame(self.kind, log.number(), range.clone(), exact) {
             return Ok(frame);
         }
         let bytes = match log.piece(range.clone()) {
             Some(bytes) => bytes,
-            None => {
-                let log = log.clone();
-                Box::pin(blocking(move || log.read(range))).await?
-            }
+            None => Box::pin(log.read(range)).await?,
         };
-        let frame = Arc::new(Frame::new(self.kind, log.number, self.at, self.line_start, &bytes));
+        let frame = Arc::new(Frame::new(self.kind, log.number(), self.at, self.line_start, &bytes));
         room.share_frame(frame.clone());
         Ok(frame)
     }
@@ -325,7 +321,7 @@ impl Subscriber {
         let sent = before + self.write(&wire[before..])?;
         if sent < wire.len() {
             let end = frame.range.end;
-            self.partial = now.log().map(|log| Partial { file: log.id, end, sent });
+            self.partial = now.id().map(|log| Partial { log, end, sent });
             return Ok(false);
         }
         self.partial = None;

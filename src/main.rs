@@ -1,4 +1,4 @@
-//! The program: reads the command line, and serves or asks for health.
+//! The program: reads the command line, and serves, asks for health, or copies.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::{env, io};
 
-use catchat::args::{self, Command, ServeArgs};
-use catchat::config::{Config, DEFAULT_LISTEN};
+use catchat::args::{self, Command, CopyArgs, ServeArgs};
+use catchat::config::{Config, CopyConfig, DEFAULT_LISTEN};
 use catchat::handlers::App;
 use catchat::room::BLOCKING_THREADS;
-use catchat::rooms::Rooms;
-use catchat::store::directory::Directory;
+use catchat::store::Store;
 use catchat::store::names::Claim;
-use catchat::watcher::{self, Notices};
-use catchat::{health, report, server};
+use catchat::{copy, health, report, server, watcher};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// `SIGXFSZ`, which ends a process that writes beyond the file-size limit unless
@@ -37,6 +35,7 @@ fn main() -> ExitCode {
             health::check(&url).map_or_else(failure, |()| ExitCode::SUCCESS)
         }
         Command::Serve(args) => serve(args),
+        Command::Copy(args) => copy_stores(args),
     }
 }
 
@@ -62,26 +61,46 @@ fn serve(args: ServeArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return usage(error),
     };
-    let directory = match Directory::open(&config.store) {
-        Ok(directory) => directory,
-        Err(error) => {
-            let store = config.store.display();
-            return failure(format!(
-                "--store {store}: cannot write there: {error}; give a directory that this user may write to"
-            ));
-        }
+    run(listen(config))
+}
+
+/// Copies all rooms, until that is done or a signal says to stop: what is there then
+/// is good, and the next run goes on from there.
+fn copy_stores(args: CopyArgs) -> ExitCode {
+    let CopyConfig { from, to } = match CopyConfig::new(args) {
+        Ok(config) => config,
+        Err(error) => return usage(error),
     };
+    run(async move {
+        let stop = match stop_signals() {
+            Ok(stop) => stop,
+            Err(error) => return failure(format!("cannot catch signals: {error}")),
+        };
+        match copy::run(&from, &to, stop).await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => failure(error),
+        }
+    })
+}
+
+/// Runs this on threads for it, and others for what blocks.
+fn run(work: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(listen(config, directory)),
+        Ok(runtime) => runtime.block_on(work),
         Err(error) => failure(format!("cannot start: {error}")),
     }
 }
 
-async fn listen(config: Config, directory: Directory) -> ExitCode {
+async fn listen(config: Config) -> ExitCode {
+    let store = match Store::open(&config.store).await {
+        Ok(store) => store,
+        Err(error) => return failure(format!("--store {error}")),
+    };
     let listening =
         server::bind(&config.listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) = match listening {
@@ -97,20 +116,19 @@ async fn listen(config: Config, directory: Directory) -> ExitCode {
         Ok(shutdown) => shutdown,
         Err(error) => return failure(format!("cannot catch signals: {error}")),
     };
-    let place = directory.path().display().to_string();
     let claim = match &config.name {
-        Some(name) => Claim::of(&directory, name),
-        None => Claim::first_free(&directory),
+        Some(name) => Claim::of(&store, name).await,
+        None => Claim::first_free(&store).await,
     };
     let claim = match claim {
         Ok(claim) => claim,
-        Err(error) => return failure(unclaimed(&config, &error)),
+        Err(error) => return failure(unclaimed(&config, &store, &error)),
     };
-    let notices = config.notices.then(|| Notices::new(directory.path()).ok()).flatten();
-    let rooms = Rooms::new(directory, config.open_rooms_max, notices);
-    if let Err(error) = watcher::start(&rooms) {
-        return failure(format!("cannot start a thread: {error}"));
-    }
+    let place = store.to_string();
+    let rooms = match watcher::rooms(store, &config) {
+        Ok(rooms) => rooms,
+        Err(error) => return failure(format!("cannot start a thread: {error}")),
+    };
     let app = Arc::new(App::new(rooms, claim.name(), &config));
     let name = claim.name();
     report::line(format_args!("listening on http://{address}, rooms in {place}, name {name}"));
@@ -119,6 +137,7 @@ async fn listen(config: Config, directory: Directory) -> ExitCode {
         report::line("stopping");
     })
     .await;
+    claim.release().await;
     match cut_off {
         0 => report::line("stopped"),
         more => report::line(format_args!("stopped; {more} connections were cut off")),
@@ -127,14 +146,14 @@ async fn listen(config: Config, directory: Directory) -> ExitCode {
 }
 
 /// Why the server has no name.
-fn unclaimed(config: &Config, error: &io::Error) -> String {
+fn unclaimed(config: &Config, store: &Store, error: &io::Error) -> String {
     match &config.name {
         Some(name) if error.kind() == io::ErrorKind::AlreadyExists => {
             format!(
                 "--name {name}: another server of this store has this name; give another one, or none"
             )
         }
-        _ => format!("cannot claim a name in --store {}: {error}", config.store.display()),
+        _ => format!("cannot claim a name in --store {store}: {error}"),
     }
 }
 

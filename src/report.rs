@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,16 +39,16 @@ struct Throttle {
 static STORE_ERRORS: Throttle =
     Throttle { second: AtomicU64::new(0), held_back: AtomicU64::new(0) };
 
-/// Says that the store failed on this file.
-pub fn store_error(path: &Path, error: &io::Error) {
+/// Says that the store failed at this place.
+pub fn store_error(place: impl Display, error: impl Display) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if STORE_ERRORS.second.swap(now, Ordering::Relaxed) == now {
         STORE_ERRORS.held_back.fetch_add(1, Ordering::Relaxed);
         return;
     }
     match STORE_ERRORS.held_back.swap(0, Ordering::Relaxed) {
-        0 => line(format_args!("{}: {error}", path.display())),
-        more => line(format_args!("{}: {error} (and {more} more failures)", path.display())),
+        0 => line(format_args!("{place}: {error}")),
+        more => line(format_args!("{place}: {error} (and {more} more failures)")),
     }
 }
 

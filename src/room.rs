@@ -1,27 +1,29 @@
 //! A room: one log, the posts that wait to be appended to it, and what is known
 //! of its state. Holds positions, never queues of lines.
 
-mod batch;
 mod commit;
+#[cfg(feature = "mysql")]
+mod rows;
 
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::cursor::Cursor;
 use crate::live::frame::{Frame, Kind};
 use crate::metrics::Metrics;
 use crate::room::commit::Commits;
-use crate::store::log::Usage;
-use crate::store::snapshot::{self, Glance, Look, Snapshot};
+use crate::store::file::look::{self, Glance, Look};
+use crate::store::place::Place;
+use crate::store::snapshot::Snapshot;
+use crate::store::window::Usage;
 use crate::store::{StoreError, blocking, lock};
-
-pub use batch::Stored;
 
 /// How many threads commit and read files at the most.
 pub const BLOCKING_THREADS: usize = 64;
@@ -32,7 +34,7 @@ const FRAMES_MAX: usize = 2;
 /// One room.
 #[derive(Debug)]
 pub struct Room {
-    path: PathBuf,
+    place: Place,
     shared: Arc<Shared>,
     /// The last look at the log. Written by readers, under this lock, so that one
     /// of them reads what is new and the others find it.
@@ -73,10 +75,10 @@ struct Seen {
 }
 
 impl Room {
-    /// The room whose log is, or will be, at this path.
-    pub fn new(path: PathBuf, shared: Arc<Shared>) -> Room {
+    /// The room whose log is, or will be, at this place.
+    pub fn new(place: Place, shared: Arc<Shared>) -> Room {
         Room {
-            path,
+            place,
             shared,
             seen: Mutex::default(),
             news: Notify::new(),
@@ -90,17 +92,41 @@ impl Room {
 
     /// The log's state now, whoever wrote to it.
     pub async fn snapshot(self: &Arc<Room>) -> Result<Arc<Snapshot>, StoreError> {
-        if let Some(now) = self.look()? {
+        match &self.place {
+            Place::File(path) => {
+                if let Some(now) = self.look(path)? {
+                    return Ok(now);
+                }
+                let (room, path) = (self.clone(), path.clone());
+                blocking(move || room.open(&path)).await
+            }
+            #[cfg(feature = "mysql")]
+            Place::Rows(rows) => self.ask(rows, None).await,
+        }
+    }
+
+    /// The log's state now; where a client has seen more of it than that, what a
+    /// database that lags behind can tell once it has caught up.
+    pub async fn snapshot_reaching(
+        self: &Arc<Room>,
+        seen: Cursor,
+    ) -> Result<Arc<Snapshot>, StoreError> {
+        let now = self.snapshot().await?;
+        if now.cursor.length >= seen.length {
             return Ok(now);
         }
-        let room = self.clone();
-        blocking(move || room.open()).await
+        match &self.place {
+            // All readers of one directory see the same.
+            Place::File(_) => Ok(now),
+            #[cfg(feature = "mysql")]
+            Place::Rows(rows) => self.ask(rows, Some(seen)).await,
+        }
     }
 
     /// Looks at the log without opening its file; `None` where that is needed.
-    pub fn look(&self) -> io::Result<Option<Arc<Snapshot>>> {
+    fn look(&self, path: &Path) -> io::Result<Option<Arc<Snapshot>>> {
         let mut seen = lock(&self.seen);
-        match snapshot::look(&self.path, seen.snapshot.as_ref())? {
+        match look::look(path, seen.snapshot.as_ref())? {
             Look::Now(now) => {
                 self.see(&mut seen, &now);
                 Ok(Some(now))
@@ -110,13 +136,13 @@ impl Room {
     }
 
     /// Opens the log's file. Blocks.
-    fn open(&self) -> io::Result<Arc<Snapshot>> {
+    fn open(&self, path: &Path) -> io::Result<Arc<Snapshot>> {
         let _one_at_a_time = lock(&self.opening);
-        if let Some(now) = self.look()? {
+        if let Some(now) = self.look(path)? {
             return Ok(now);
         }
         let before = self.latest();
-        let opened = snapshot::open(&self.path, &self.shared.usage)?;
+        let opened = look::open(path, &self.shared.usage)?;
         let mut seen = lock(&self.seen);
         // Another look may have seen more of the same log meanwhile: the state of a
         // room never goes backwards.
@@ -143,16 +169,26 @@ impl Room {
         }
     }
 
-    /// Whether the path shows something else than at the last look. Opens nothing.
+    /// Whether the file's path shows something else than at the last look. Opens nothing.
     pub fn has_changed(&self) -> bool {
-        snapshot::glance(&self.path) != lock(&self.seen).glance
+        match &self.place {
+            Place::File(path) => look::glance(path) != lock(&self.seen).glance,
+            #[cfg(feature = "mysql")]
+            Place::Rows(_) => false,
+        }
     }
 
-    /// Looks at the log, as it may have changed. Blocks.
+    /// Looks at the log's file, as it may have changed. Blocks.
     pub fn refresh(&self) {
-        // Where it fails, whoever needs it comes to know.
-        if let Ok(None) = self.look() {
-            let _ = self.open();
+        match &self.place {
+            // Where it fails, whoever needs it comes to know.
+            Place::File(path) => {
+                if let Ok(None) = self.look(path) {
+                    let _ = self.open(path);
+                }
+            }
+            #[cfg(feature = "mysql")]
+            Place::Rows(_) => {}
         }
     }
 

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::Notify;
+
 use crate::name::RoomName;
 use crate::room::{Room, Shared};
-use crate::store::directory::Directory;
-use crate::store::lock;
+use crate::store::{Store, lock};
 use crate::watcher::Notices;
 
 /// How many rooms that nobody uses are remembered.
@@ -22,7 +24,7 @@ pub const OPEN_ROOMS_MAX: usize = 1024;
 /// The rooms of a store.
 #[derive(Debug)]
 pub struct Rooms {
-    directory: Directory,
+    store: Store,
     /// What the rooms share.
     pub shared: Arc<Shared>,
     open_max: usize,
@@ -31,6 +33,8 @@ pub struct Rooms {
     /// How many streams there are in all rooms; the watch is set and taken away
     /// under this lock.
     streams: Mutex<usize>,
+    /// Wakes who waits for the first stream.
+    first_watched: Notify,
     /// Counts requests: the time by which the rooms that were used last are told.
     clock: AtomicU64,
     map: Mutex<Map>,
@@ -47,24 +51,25 @@ struct Map {
 }
 
 impl Rooms {
-    /// The rooms in this directory, of which `open_max` may have files open.
+    /// The rooms in this store, of which `open_max` may have files open.
     /// Without `notices` only the slow check sees what others append.
-    pub fn new(directory: Directory, open_max: usize, notices: Option<Notices>) -> Arc<Rooms> {
+    pub fn new(store: Store, open_max: usize, notices: Option<Notices>) -> Arc<Rooms> {
         let map = Map { rooms: HashMap::new(), sweep_at: IDLE_ROOMS_MAX };
         Arc::new(Rooms {
-            directory,
+            store,
             shared: Arc::default(),
             open_max,
             notices: notices.map(Arc::new),
             streams: Mutex::default(),
+            first_watched: Notify::new(),
             clock: AtomicU64::new(0),
             map: Mutex::new(map),
         })
     }
 
-    /// The directory that they are in.
-    pub fn directory(&self) -> &Directory {
-        &self.directory
+    /// The store that they are in.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The room of this name. Creates nothing on disk.
@@ -75,8 +80,8 @@ impl Rooms {
         let room = match map.rooms.entry(name.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let path = self.directory.log_path(name);
-                entry.insert(Arc::new(Room::new(path, self.shared.clone())))
+                let place = self.store.place(name);
+                entry.insert(Arc::new(Room::new(place, self.shared.clone())))
             }
         };
         room.used.store(now, Ordering::Relaxed);
@@ -92,8 +97,11 @@ impl Rooms {
         let mut streams = lock(&self.streams);
         *streams += 1;
         self.shared.metrics.streams.add(1);
-        if let (1, Some(notices)) = (*streams, &self.notices) {
-            notices.set(true);
+        if *streams == 1 {
+            self.first_watched.notify_waiters();
+            if let Some(notices) = &self.notices {
+                notices.set(true);
+            }
         }
         Watched { room, rooms: self.clone() }
     }
@@ -115,6 +123,15 @@ impl Rooms {
             || map.rooms.len() > map.sweep_at
         {
             map.sweep();
+        }
+    }
+
+    /// Ready as soon as any room has a stream.
+    pub async fn until_watched(&self) {
+        let mut first = pin!(self.first_watched.notified());
+        first.as_mut().enable();
+        if *lock(&self.streams) == 0 {
+            first.await;
         }
     }
 

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use hyper::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
+use crate::assets::Asset;
 use crate::cursor::{Cursor, decimal};
 use crate::error::Error;
 use crate::name::RoomName;
@@ -19,7 +20,7 @@ pub enum Route {
     /// The chat page of a room.
     Page(RoomName),
     /// A file that the page is made of.
-    Asset(Asset),
+    Asset(&'static Asset),
     /// Append one line.
     Post(RoomName, MessageField),
     /// The log, whole or in part.
@@ -28,17 +29,6 @@ pub enum Route {
     Health,
     /// The server's counters.
     Metrics,
-}
-
-/// The files that the page is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asset {
-    /// `chat.css`
-    Style,
-    /// `chat.js`
-    Script,
-    /// `icon.svg`
-    Icon,
 }
 
 /// The form field that holds the message: it differs by the route.
@@ -75,7 +65,7 @@ pub struct ReadQuery {
 enum Place {
     Page(RoomName),
     Chat(RoomName, MessageField),
-    Asset(Asset),
+    Asset(&'static Asset),
     Health,
     Metrics,
 }
@@ -125,9 +115,9 @@ fn known(path: &str) -> Result<Place, Error> {
         }
         (Some("-"), Some("health"), None, _) => Ok(Place::Health),
         (Some("-"), Some("metrics"), None, _) => Ok(Place::Metrics),
-        (Some("-"), Some("chat.css"), None, _) => Ok(Place::Asset(Asset::Style)),
-        (Some("-"), Some("chat.js"), None, _) => Ok(Place::Asset(Asset::Script)),
-        (Some("-"), Some("icon.svg"), None, _) => Ok(Place::Asset(Asset::Icon)),
+        (Some("-"), Some(file), None, _) => {
+            Asset::named(file).map(Place::Asset).ok_or(Error::NotFound)
+        }
         _ => Err(Error::NotFound),
     }
 }
@@ -213,7 +203,8 @@ mod tests {
             Route::Read(name("a"), ReadQuery { tail: Some(3), ..ReadQuery::default() })
         );
         assert_eq!(get("/-/health").unwrap(), Route::Health);
-        assert_eq!(get("/-/chat.js").unwrap(), Route::Asset(Asset::Script));
+        let script = Asset::named("chat.js").unwrap();
+        assert_eq!(get("/-/chat.js").unwrap(), Route::Asset(script));
         let post = |uri: &str| route(&Method::POST, &uri.parse().unwrap());
         assert_eq!(post("/chat/a").unwrap(), Route::Post(name("a"), MessageField::Message));
         assert_eq!(post("/api/chat/a").unwrap(), Route::Post(name("a"), MessageField::Msg));

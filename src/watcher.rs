@@ -11,17 +11,34 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::config::Config;
 use crate::name::RoomName;
 use crate::rooms::Rooms;
+use crate::store::Store;
+#[cfg(feature = "mysql")]
+use crate::store::mysql;
 
 /// How often the slow check looks at every room that has streams.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Starts to notice what others do in these rooms, on a thread of its own, as it
-/// reads files; it ends when the rooms are dropped.
-pub fn start(rooms: &Arc<Rooms>) -> io::Result<()> {
-    let rooms = Arc::downgrade(rooms);
-    thread::Builder::new().name("watcher".to_owned()).spawn(move || watch(&rooms)).map(drop)
+/// The rooms of a store, with what notices what others append to them; it ends
+/// when the rooms are dropped. A directory is watched by a thread, as it reads files.
+pub fn rooms(store: Store, config: &Config) -> io::Result<Arc<Rooms>> {
+    let notices = match &store {
+        Store::Files(directory) if config.notices => Notices::new(directory.path()).ok(),
+        _ => None,
+    };
+    let rooms = Rooms::new(store, config.open_rooms_max, notices);
+    let weak = Arc::downgrade(&rooms);
+    match rooms.store() {
+        Store::Files(_) => {
+            let watcher = thread::Builder::new().name("watcher".to_owned());
+            watcher.spawn(move || watch(&weak))?;
+        }
+        #[cfg(feature = "mysql")]
+        Store::MySql(database) => drop(tokio::spawn(mysql::watch::watch(weak, database.clone()))),
+    }
+    Ok(rooms)
 }
 
 fn watch(rooms: &Weak<Rooms>) {

@@ -7,6 +7,7 @@ use common::client::{Client, Response};
 use common::dir::TempDir;
 use common::run_tool;
 use common::server::{FORM, Server, form};
+use common::store::Store;
 
 /// Checks that a body was refused for its size, and that the sentence gives the limit.
 fn too_large(response: &Response) {
@@ -36,8 +37,8 @@ fn chunk(data: &str) -> String {
 /// 64 KiB exactly are taken, whatever frames they come in.
 #[test]
 fn largest_body() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     created(&server.post_form("/chat/room", &padded(BODY_MAX)));
     let mut client = server.connect();
     client.send(head("Transfer-Encoding: chunked\r\n").as_bytes());
@@ -51,18 +52,18 @@ fn largest_body() {
 /// A byte more is a 413.
 #[test]
 fn one_byte_more() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     too_large(&server.post_form("/chat/room", &padded(BODY_MAX + 1)));
     too_large(&server.post_form("/api/chat/room", &padded(BODY_MAX + 1)));
-    assert!(dir.logs().is_empty());
+    assert!(store.rooms().is_empty());
 }
 
 /// A length over 64 KiB is refused before any of the body is sent.
 #[test]
 fn early_by_length() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for length in ["65537", "10000000000", "9223372036854775807"] {
         let mut client = server.connect();
         client.send(head(&format!("Content-Length: {length}\r\n")).as_bytes());
@@ -74,20 +75,20 @@ fn early_by_length() {
 /// Chunks are refused once they are over 64 KiB, without waiting for their end.
 #[test]
 fn early_by_chunks() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut client = server.connect();
     client.send(head("Transfer-Encoding: chunked\r\n").as_bytes());
     client.send((chunk(&padded(BODY_MAX)) + &chunk("y")).as_bytes());
     too_large(&client.answer("POST").expect("an answer before the last chunk"));
-    assert!(dir.logs().is_empty());
+    assert!(store.rooms().is_empty());
 }
 
 /// A chunk that says that it is too large is refused as the body it would be.
 #[test]
 fn huge_chunk() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut client = server.connect();
     client.send(head("Transfer-Encoding: chunked\r\n").as_bytes());
     client.send(b"fffffff\r\n");
@@ -98,8 +99,8 @@ fn huge_chunk() {
 /// A client that asks first (`Expect: 100-continue`) is told 413 at once, and never to go on.
 #[test]
 fn expect_too_much() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut client = server.connect();
     client.send(head("Content-Length: 65537\r\nExpect: 100-continue\r\n").as_bytes());
     let answer = client.answer("POST").expect("an answer");
@@ -110,8 +111,8 @@ fn expect_too_much() {
 /// A client that asks first and sends little is told to go on.
 #[test]
 fn expect_little() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut client = server.connect();
     let body = form("omri", "hi");
     let fields = format!("Content-Length: {}\r\nExpect: 100-continue\r\n", body.len());
@@ -124,8 +125,8 @@ fn expect_little() {
 /// Other refusals are known from the head as well and need no body: 403, 405, 415, 400.
 #[test]
 fn other_early_refusals() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for (line, fields, status) in [
         ("POST /chat/room", "Content-Type: application/json\r\n", 415),
         ("POST /chat/room", "Sec-Fetch-Site: cross-site\r\n", 403),
@@ -145,14 +146,15 @@ fn other_early_refusals() {
 /// A client that sends all of a large body before it reads still gets its 413.
 #[test]
 fn answer_reaches_a_stubborn_sender() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for length in [BODY_MAX + 1, 200_000, 1_000_000] {
         for _ in 0..5 {
             too_large(&server.post_form("/chat/room", &padded(length)));
         }
     }
     let data = format!("message={}", "x".repeat(900_000));
+    let dir = TempDir::new();
     let file = dir.file("large.form");
     std::fs::write(&file, data).expect("written");
     let url = format!("http://{}/chat/room", server.address);
@@ -166,8 +168,8 @@ fn answer_reaches_a_stubborn_sender() {
 /// An answer to a body that was read whole leaves the connection open for the next request.
 #[test]
 fn refusals_keep_alive() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut client = server.connect();
     for _ in 0..3 {
         let bad = client.request("POST", "/chat/room", &[FORM], b"username=&message=");
@@ -188,8 +190,8 @@ fn refusals_keep_alive() {
 /// A post whose body ends before its length is stored nowhere.
 #[test]
 fn cut_off_body() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for fields in ["Content-Length: 100\r\n", "Transfer-Encoding: chunked\r\n"] {
         let mut client: Client = server.connect();
         client.send((head(fields) + &chunk(&form("omri", "hi"))).as_bytes());
@@ -198,5 +200,5 @@ fn cut_off_body() {
             assert_eq!(answer.status, 400, "{answer:?}");
         }
     }
-    assert!(dir.logs().is_empty());
+    assert!(store.rooms().is_empty());
 }

@@ -4,12 +4,11 @@ mod common;
 
 use common::check::{created, parse_line};
 use common::client::Client;
-use common::dir::TempDir;
 use common::eventually;
 use common::server::{FORM, Posted, Server, form};
+use common::store::Store;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -90,18 +89,8 @@ fn read(field: &Field) -> usize {
     seen.len() + reads
 }
 
-/// Leaves half a line behind under the lock, as a writer that dies in the middle of one does.
-fn die_in_mid_write(dir: &TempDir) {
-    let Ok(lock) = File::open(dir.file("room.log")) else {
-        return;
-    };
-    lock.lock().expect("locked");
-    let mut file = OpenOptions::new().append(true).open(dir.file("room.log")).expect("the log");
-    file.write_all(b"[2018-02-25 14:00:51] dead: half a li").expect("written");
-}
-
 /// Kills one server or both when some posts were made, and starts them again.
-fn kill_again_and_again(dir: &TempDir, field: &Field, servers: &mut [Server; 2]) {
+fn kill_again_and_again(store: &Store, field: &Field, servers: &mut [Server; 2]) {
     let mut seed = std::process::id() as usize;
     for turn in 0..KILLS {
         let before = field.acknowledged.load(Ordering::Relaxed);
@@ -114,11 +103,11 @@ fn kill_again_and_again(dir: &TempDir, field: &Field, servers: &mut [Server; 2])
         }
         servers[turn % 2].kill();
         if turn % 3 == 1 {
-            die_in_mid_write(dir);
+            store.die_in_mid_write("room");
         }
         for slot in [turn % 2, (turn + 1) % 2] {
             if slot == turn % 2 || both {
-                servers[slot] = Server::on(dir);
+                servers[slot] = Server::on(store);
                 *field.addresses[slot].lock().expect("no panic while locked") =
                     servers[slot].address;
             }
@@ -138,8 +127,8 @@ impl Drop for StopAtEnd<'_> {
 /// Every 201 stands in the log exactly once, in each client's order, and nothing is torn.
 #[test]
 fn killed_in_mid_write() {
-    let dir = TempDir::new();
-    let mut servers = [Server::on(&dir), Server::on(&dir)];
+    let store = Store::new();
+    let mut servers = [Server::on(&store), Server::on(&store)];
     let field = Field {
         addresses: [Mutex::new(servers[0].address), Mutex::new(servers[1].address)],
         acknowledged: AtomicUsize::new(0),
@@ -151,15 +140,15 @@ fn killed_in_mid_write() {
         let posters: Vec<_> =
             (0..POSTERS).map(|poster| scope.spawn(move || post(field, poster))).collect();
         let reader = scope.spawn(|| read(field));
-        kill_again_and_again(&dir, field, &mut servers);
+        kill_again_and_again(&store, field, &mut servers);
         drop(stop);
         assert!(reader.join().expect("a reader that saw nothing wrong") > 0);
         posters.into_iter().map(|poster| poster.join().expect("posted")).collect()
     });
     servers.iter_mut().for_each(Server::kill);
-    let server = Server::on(&dir);
+    let server = Server::on(&store);
     let last = server.say("room", "end", "all is over");
-    let log = dir.read("room.log");
+    let log = store.log("room");
     assert!(server.get(LOG).body == log);
     assert_eq!(last.cursor.length, log.len() as u64);
     check_log(&log, &posted, &last.cursor.epoch);
@@ -193,10 +182,10 @@ fn check_log(log: &[u8], posted: &[Vec<(usize, Posted)>], epoch: &str) {
 /// A server killed while many rooms get their first lines leaves only whole rooms behind.
 #[test]
 fn killed_while_rooms_begin() {
-    let dir = TempDir::new();
+    let store = Store::new();
     let mut posted = Vec::new();
     for turn in 0..4 {
-        let mut server = Server::on(&dir);
+        let mut server = Server::on(&store);
         let mut client = server.connect();
         for number in 0..25 {
             let room = format!("room{}", turn * 100 + number);
@@ -207,7 +196,7 @@ fn killed_while_rooms_begin() {
         }
         server.kill();
     }
-    let server = Server::on(&dir);
+    let server = Server::on(&store);
     for (room, posted) in &posted {
         let log = server.get(&format!("/chat/{room}"));
         assert_eq!((log.text(), log.etag()), (posted.line.as_str(), posted.etag.as_str()));

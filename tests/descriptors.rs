@@ -3,9 +3,9 @@
 mod common;
 
 use common::check::{created, refused};
-use common::dir::TempDir;
 use common::eventually;
 use common::server::{FORM, Server, Setup, form};
+use common::store::Store;
 use std::io::Write;
 use std::thread;
 use std::time::Duration;
@@ -16,8 +16,8 @@ const DESCRIPTORS: &str = "-n 128";
 /// More connections than descriptors: those that were first are served, posts among them.
 #[test]
 fn more_connections_than_descriptors() {
-    let dir = TempDir::new();
-    let mut server = Setup::on(&dir).ulimit(DESCRIPTORS).start();
+    let store = Store::new();
+    let mut server = Setup::on(&store).ulimit(DESCRIPTORS).start();
     let mut first = server.connect();
     assert_eq!(first.request("GET", "/chat/room", &[], b"").status, 200);
     let crowd: Vec<_> = (0..200).map(|_| server.connect()).collect();
@@ -49,8 +49,8 @@ fn is_alone(server: &Server) -> bool {
 /// Clients beyond the limit wait, or end, or are told so as any error is told.
 #[test]
 fn beyond_the_limit() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).ulimit(DESCRIPTORS).start();
+    let store = Store::new();
+    let server = Setup::on(&store).ulimit(DESCRIPTORS).start();
     let mut crowd: Vec<_> = (0..200).map(|_| server.connect()).collect();
     let mut refusals = 0;
     for client in &mut crowd {
@@ -67,8 +67,8 @@ fn beyond_the_limit() {
 /// Connections that come and go by the thousand leave nothing behind.
 #[test]
 fn connections_come_and_go() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).ulimit(DESCRIPTORS).start();
+    let store = Store::new();
+    let server = Setup::on(&store).ulimit(DESCRIPTORS).start();
     for number in 0..1_000 {
         let mut client = server.connect();
         match number % 4 {
@@ -84,15 +84,15 @@ fn connections_come_and_go() {
 /// More rooms than descriptors, all posted to at once, by many clients.
 #[test]
 fn more_rooms_than_descriptors() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).ulimit(DESCRIPTORS).start();
+    let store = Store::new();
+    let server = Setup::on(&store).ulimit(DESCRIPTORS).start();
     thread::scope(|scope| {
         for poster in 0..10 {
             let server = &server;
             scope.spawn(move || write_and_read(server, poster));
         }
     });
-    assert_eq!(dir.logs().len(), 300);
+    assert_eq!(store.rooms().len(), 300);
     assert_eq!(server.metric("catchat_store_errors_total"), 0.0);
 }
 
@@ -111,8 +111,8 @@ fn write_and_read(server: &Server, poster: usize) {
 /// The number of open files stays bounded whatever the number of rooms.
 #[test]
 fn open_files_are_bounded() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).ulimit("-n 4096").start();
+    let store = Store::new();
+    let server = Setup::on(&store).ulimit("-n 4096").start();
     let mut client = server.connect();
     for number in 0..2_500 {
         let target = format!("/chat/room{number}");

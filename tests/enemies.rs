@@ -4,8 +4,8 @@ mod common;
 
 use common::check::refused;
 use common::client::{Client, is_timeout};
-use common::dir::TempDir;
 use common::server::{FORM, Server, Setup, form};
+use common::store::Store;
 use common::{DEADLINE, eventually};
 use std::io::{ErrorKind, Read, Write};
 use std::thread;
@@ -45,8 +45,8 @@ fn drip(client: &mut Client, bytes: impl Iterator<Item = u8>) {
 /// A head that comes a byte at a time is not waited for.
 #[test]
 fn slow_head() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).timeout_ms(TIMEOUT_MS).start();
+    let store = Store::new();
+    let server = Setup::on(&store).timeout_ms(TIMEOUT_MS).start();
     let mut slow = server.connect();
     let head = format!("GET {LOG} HTTP/1.1\r\nHost: x\r\nX: {}", "x".repeat(2_000));
     thread::scope(|scope| {
@@ -59,8 +59,8 @@ fn slow_head() {
 /// A body that comes a byte at a time is not waited for, and nothing of it is stored.
 #[test]
 fn slow_body() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).timeout_ms(TIMEOUT_MS).start();
+    let store = Store::new();
+    let server = Setup::on(&store).timeout_ms(TIMEOUT_MS).start();
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut slow = server.connect();
@@ -84,10 +84,9 @@ fn slow_body() {
 /// A client that never reads its answer costs bounded memory, and is sent away in the end.
 #[test]
 fn never_reads() {
-    let dir = TempDir::new();
-    let line = "x".repeat(999) + "\n";
-    std::fs::write(dir.file("room.log"), line.repeat(50_000)).expect("written");
-    let server = Setup::on(&dir).timeout_ms(TIMEOUT_MS).start();
+    let store = Store::new();
+    store.fill_lines("room", 50_000, 1_000);
+    let server = Setup::on(&store).timeout_ms(TIMEOUT_MS).start();
     let mut clients: Vec<_> = (0..40).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.send(b"GET /chat/room HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -103,10 +102,9 @@ fn never_reads() {
 /// A client that reads slowly, but reads, gets all of its answer.
 #[test]
 fn reads_slowly() {
-    let dir = TempDir::new();
-    let line = "x".repeat(999) + "\n";
-    std::fs::write(dir.file("room.log"), line.repeat(30_000)).expect("written");
-    let server = Setup::on(&dir).timeout_ms(TIMEOUT_MS).start();
+    let store = Store::new();
+    store.fill_lines("room", 30_000, 1_000);
+    let server = Setup::on(&store).timeout_ms(TIMEOUT_MS).start();
     let mut client = server.connect();
     client.send(b"GET /chat/room HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(client.head().expect("a head").status, 200);
@@ -122,9 +120,9 @@ fn reads_slowly() {
 /// A client that sends requests and reads no answer is not read from without end.
 #[test]
 fn asks_and_never_reads() {
-    let dir = TempDir::new();
-    std::fs::write(dir.file("room.log"), ("x".repeat(999) + "\n").repeat(100)).expect("written");
-    let server = Setup::on(&dir).timeout_ms(TIMEOUT_MS).start();
+    let store = Store::new();
+    store.fill_lines("room", 100, 1_000);
+    let server = Setup::on(&store).timeout_ms(TIMEOUT_MS).start();
     let mut client = server.connect();
     client.stream.set_write_timeout(Some(Duration::from_millis(300))).expect("set");
     let asks = "GET /chat/room HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000);
@@ -184,8 +182,8 @@ const GARBAGE: &[&[u8]] = &[
 /// Garbage is answered by a refusal or an end, never by silence or a success.
 #[test]
 fn garbage() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).timeout_ms(TIMEOUT_MS).start();
+    let store = Store::new();
+    let server = Setup::on(&store).timeout_ms(TIMEOUT_MS).start();
     for bytes in GARBAGE {
         let shown = String::from_utf8_lossy(bytes);
         if let Some(answer) = answer_to(&server, bytes) {
@@ -194,14 +192,14 @@ fn garbage() {
         }
     }
     assert_eq!(server.get("/").status, 200);
-    assert!(dir.logs().is_empty());
+    assert!(store.rooms().is_empty());
 }
 
 /// Every response carries `Server-Name`, also a refusal of what is no request.
 #[test]
 fn garbage_learns_the_name() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).name("tango-7").timeout_ms(TIMEOUT_MS).start();
+    let store = Store::new();
+    let server = Setup::on(&store).name("tango-7").timeout_ms(TIMEOUT_MS).start();
     for bytes in GARBAGE {
         let shown = String::from_utf8_lossy(bytes);
         if let Some(answer) = answer_to(&server, bytes) {
@@ -214,8 +212,8 @@ fn garbage_learns_the_name() {
 /// A request of HTTP/1.1 without `Host` is a 400 (RFC 9112, 3.2), of HTTP/1.0 it is good.
 #[test]
 fn without_host() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut client = server.connect();
     client.send(b"GET /chat/room HTTP/1.1\r\n\r\n");
     refused(&client.answer("GET").expect("an answer"), 400, &["Host"]);
@@ -228,8 +226,8 @@ fn without_host() {
 /// Heads without measure are refused or cut off, in bounded memory.
 #[test]
 fn endless_heads() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).timeout_ms(TIMEOUT_MS).start();
+    let store = Store::new();
+    let server = Setup::on(&store).timeout_ms(TIMEOUT_MS).start();
     let long = "x".repeat(20_000_000);
     let many: String = (0..200_000).map(|number| format!("X-{number}: y\r\n")).collect();
     for garbage in [
@@ -251,8 +249,8 @@ fn endless_heads() {
 /// Frames without end are cut off too: chunks of one byte, their extensions, trailers.
 #[test]
 fn endless_frames() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).timeout_ms(TIMEOUT_MS).start();
+    let store = Store::new();
+    let server = Setup::on(&store).timeout_ms(TIMEOUT_MS).start();
     let chunked = post_head("Transfer-Encoding: chunked\r\n");
     let start = chunked.clone() + "5\r\nx=hi&\r\n";
     for garbage in [
@@ -268,5 +266,5 @@ fn endless_frames() {
     }
     let memory = server.memory_kib("VmHWM");
     assert!(memory < MEMORY_MAX_KIB, "{memory} KiB for endless frames");
-    assert!(dir.logs().is_empty());
+    assert!(store.rooms().is_empty());
 }

@@ -7,6 +7,7 @@ use common::client::{Client, Response};
 use common::dir::TempDir;
 use common::run_tool;
 use common::server::Server;
+use common::store::Store;
 
 /// A request as a page with jQuery sends it, from the page's own site.
 fn jquery(client: &mut Client, origin: &str, method: &str, body: &str) -> Response {
@@ -30,8 +31,8 @@ fn jquery(client: &mut Client, origin: &str, method: &str, body: &str) -> Respon
 /// A page that posts with jQuery's `serialize()` and polls as text works unchanged.
 #[test]
 fn jquery_page() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let origin = format!("http://{}", server.address);
     let mut client = server.connect();
     let mut log = String::new();
@@ -47,14 +48,14 @@ fn jquery_page() {
         assert_eq!((polled.status, polled.text()), (200, log.as_str()));
         assert_eq!(polled.header("content-type"), Some("text/plain; charset=utf-8"));
     }
-    assert_eq!(dir.read("general.log"), log.as_bytes());
+    assert_eq!(store.log("general"), log.as_bytes());
 }
 
 /// `curl -d` and `curl -F` post with nothing else said.
 #[test]
 fn curl_posts() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let url = format!("http://{}/chat/room", server.address);
     let encoded = ["--data-urlencode", "message=hi & bye"];
     for (fields, message) in [
@@ -92,9 +93,10 @@ fn grow(server: &Server) {
 /// `curl -C -` fetches only what is new of a room, and exits 0 when there is nothing.
 #[test]
 fn curl_goes_on() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     grow(&server);
+    let dir = TempDir::new();
     let file = dir.file("download");
     let path = file.to_str().expect("UTF-8");
     let url = format!("http://{}/chat/room", server.address);
@@ -110,9 +112,10 @@ fn curl_goes_on() {
 /// `wget -c` does the same.
 #[test]
 fn wget_goes_on() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     grow(&server);
+    let dir = TempDir::new();
     let file = dir.file("download");
     let path = file.to_str().expect("UTF-8");
     let url = format!("http://{}/chat/room", server.address);
@@ -128,9 +131,10 @@ fn wget_goes_on() {
 /// Polling by tag: curl's `--etag-save` and `--etag-compare` fetch nothing twice.
 #[test]
 fn curl_compares_tags() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     grow(&server);
+    let dir = TempDir::new();
     let tag = dir.file("tag");
     let tag = tag.to_str().expect("UTF-8");
     let url = format!("http://{}/chat/room", server.address);
@@ -140,18 +144,4 @@ fn curl_compares_tags() {
     assert!(run_tool("curl", &args).stdout.is_empty());
     grow(&server);
     assert!(run_tool("curl", &args).stdout == server.get("/chat/room").body);
-}
-
-/// `grep` and `wc` see what a reader sees.
-#[test]
-fn unix_tools_read() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
-    grow(&server);
-    let file = dir.file("room.log");
-    let path = file.to_str().expect("UTF-8");
-    let found = run_tool("grep", &["-c", " omri: line ", path]);
-    assert_eq!(found.stdout, b"50\n");
-    let tail = run_tool("tail", &["-n", "3", path]);
-    assert_eq!(tail.stdout, server.get("/chat/room?tail=3").body);
 }

@@ -3,9 +3,9 @@
 mod common;
 
 use common::check::refused;
-use common::dir::TempDir;
 use common::live::{EVENTS, Live, Screen, unquoted};
 use common::server::{Posted, Server, encode};
+use common::store::Store;
 
 const LOG: &str = "/chat/room";
 
@@ -20,8 +20,8 @@ fn text(posted: &[Posted]) -> String {
 /// `tail` says how much history comes first, of events and of lines.
 #[test]
 fn tail() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut posted = say_many(&server, 5);
     let mut streams: Vec<_> = [(0, 5), (2, 3), (5, 0), (1_000_000, 0)]
         .map(|(tail, first)| {
@@ -44,8 +44,8 @@ fn tail() {
 /// A cursor resumes exactly there, whichever way it is given and whatever `tail` says.
 #[test]
 fn resumes() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut posted = say_many(&server, 6);
     let (old, new) = (unquoted(&posted[1].etag).to_string(), unquoted(&posted[3].etag).to_string());
     let id = [("Last-Event-ID", new.as_str())];
@@ -78,8 +78,8 @@ fn resumes() {
 /// Who has everything gets nothing but what comes.
 #[test]
 fn at_the_end() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let last = say_many(&server, 3).pop().expect("a line");
     let mut live = Live::events(&server, LOG, &[("Last-Event-ID", unquoted(&last.etag))]);
     assert_eq!(live.start, unquoted(&last.etag));
@@ -90,8 +90,8 @@ fn at_the_end() {
 /// A length of 0 fits every epoch: the whole log comes, and no reset.
 #[test]
 fn length_zero() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for cursor in ["0-0", "0badc0de-0"] {
         let empty = Live::events(&server, "/chat/empty", &[("Last-Event-ID", cursor)]);
         assert_eq!(empty.start, "0-0");
@@ -111,8 +111,8 @@ fn length_zero() {
 /// A cursor of another log, or none at all: a reset, then the log from its start or its tail.
 #[test]
 fn resets() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let posted = say_many(&server, 4);
     let (epoch, end) = (&posted[0].cursor.epoch, posted[3].cursor.length);
     let middle = posted[1].cursor.length;
@@ -155,8 +155,8 @@ fn resets() {
 /// A malformed `after` is refused, and so is one without a stream.
 #[test]
 fn malformed_after() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let posted = say_many(&server, 1).remove(0);
     for cursor in ["", "x", "-", "0-", "0-01", "0-+1", "ABCDEF01-1", "0-0-0", &posted.etag, " 0-0"]
     {
@@ -174,12 +174,12 @@ fn malformed_after() {
 /// A stream that is cut after any byte resumes without gap or double, on either of two servers.
 #[test]
 fn cut_after_any_byte() {
-    let dir = TempDir::new();
-    let servers = [Server::on(&dir), Server::on(&dir)];
-    say_many(&servers[0], 12);
-    common::live::append(&dir.file("room.log"), b"\n\nby hand\n");
+    let store = Store::new();
+    let line = |number: usize| format!("[2018-02-25 14:00:51] omri: line {number}\n");
+    store.fill("room", ((0..12).map(line).collect::<String>() + "\n\nby hand\n").as_bytes());
+    let servers = [Server::on(&store), Server::on(&store)];
     servers[0].say("room", "omri", "the end");
-    let log = dir.read("room.log");
+    let log = store.log("room");
     let (mut cut, mut whole) = (0, false);
     while !whole {
         let mut screen = Screen::default();

@@ -3,10 +3,10 @@
 mod common;
 
 use common::client::Client;
-use common::dir::TempDir;
 use common::eventually;
-use common::live::{EVENTS, Live, framed, write_log};
+use common::live::{EVENTS, Live, framed};
 use common::server::{FORM, Server, form};
+use common::store::Store;
 use std::net::SocketAddr;
 use std::thread;
 
@@ -37,10 +37,10 @@ fn post_many(address: SocketAddr, name: &str, lines: usize) {
 /// for them, and each gets every line when it reads again.
 #[test]
 fn never_reading() {
-    let dir = TempDir::new();
+    let store = Store::new();
     // The end of a log stays in memory up to a limit, which this log is beyond.
-    write_log(&dir.file("room.log"), 12_000, 1_000);
-    let server = Server::on(&dir);
+    store.fill_lines("room", 12_000, 1_000);
+    let server = Server::on(&store);
     let before = server.get(LOG);
     post_many(server.address, "first", 100);
     let start = server.head(LOG).cursor();
@@ -68,7 +68,7 @@ fn never_reading() {
     let grown = server.memory_kib("VmRSS").saturating_sub(memory);
     let bound = SILENT as u64 * SUBSCRIBER_KIB + POSTING_KIB;
     assert!(grown < bound, "{SILENT} silent subscribers cost {grown} KiB");
-    let log = dir.read("room.log");
+    let log = store.log("room");
     let from = start.length as usize;
     assert!(before.body.len() < from && log[from..] == news, "who reads has every line");
     let events = framed(&start.epoch, start.length, &news);
@@ -84,10 +84,10 @@ fn never_reading() {
 /// A log of 100 MB streams as events and as lines, byte for byte, in bounded memory.
 #[test]
 fn large_log() {
-    let dir = TempDir::new();
-    write_log(&dir.file("room.log"), 100_000, 1_000);
-    let log = dir.read("room.log");
-    let server = Server::on(&dir);
+    let store = Store::new();
+    store.fill_lines("room", 100_000, 1_000);
+    let log = store.log("room");
+    let server = Server::on(&store);
     let epoch = server.head(LOG).cursor().epoch;
     let events = framed(&epoch, 0, &log);
     thread::scope(|scope| {
@@ -104,9 +104,9 @@ fn large_log() {
 /// Opening a stream of a large log and leaving it, again and again, costs neither time nor memory.
 #[test]
 fn opened_and_left() {
-    let dir = TempDir::new();
-    write_log(&dir.file("room.log"), 50_000, 1_000);
-    let server = Server::on(&dir);
+    let store = Store::new();
+    store.fill_lines("room", 50_000, 1_000);
+    let server = Server::on(&store);
     for number in 0..100 {
         let target = format!("{LOG}?tail={}", number * 50);
         let live = Live::open(server.address, &target, &[EVENTS], 1_000).expect("a stream");

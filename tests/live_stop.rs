@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::dir::TempDir;
 use common::eventually;
-use common::live::{Live, Screen, write_log};
+use common::live::{Live, Screen};
 use common::server::{FORM, Server, form};
+use common::store::Store;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,8 @@ const DRAIN: Duration = Duration::from_secs(12);
 /// Sixty streams of both kinds end with a last chunk, spread over a second or two; exit code 0.
 #[test]
 fn ends_are_spread() {
-    let dir = TempDir::new();
-    let mut server = Server::on(&dir);
+    let store = Store::new();
+    let mut server = Server::on(&store);
     let posted = server.say("room", "omri", "hi");
     let streams: Vec<Live> = (0..60)
         .map(|number| match number % 2 {
@@ -59,17 +59,13 @@ fn ends_are_spread() {
 /// A post in flight is finished, and a stream that still runs, or its next server, shows it.
 #[test]
 fn posts_in_flight() {
-    let dir = TempDir::new();
-    let mut server = Server::on(&dir);
-    let other = Server::on(&dir);
+    let store = Store::new();
+    let mut server = Server::on(&store);
+    let other = Server::on(&store);
     let mut screen = Screen::default();
     let mut live = screen.resume(server.address, LOG, usize::MAX).expect("a stream");
     let body = form("omri", "in flight");
-    let mut client = server.connect();
-    let length = body.len();
-    let head = format!("POST {LOG} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n");
-    client.send(format!("{head}Expect: 100-continue\r\n{}: {}\r\n\r\n", FORM.0, FORM.1).as_bytes());
-    assert_eq!(client.head().expect("an interim answer").status, 100);
+    let mut client = server.half_post("room", &body);
     server.signal("TERM");
     eventually("no new connections", || {
         common::client::Client::try_connect(server.address).is_err()
@@ -89,9 +85,9 @@ fn posts_in_flight() {
 /// missing and nothing doubled.
 #[test]
 fn from_one_to_the_next() {
-    let dir = TempDir::new();
-    let keeper = Server::on(&dir);
-    let mut server = Server::on(&dir);
+    let store = Store::new();
+    let keeper = Server::on(&store);
+    let mut server = Server::on(&store);
     let screens: Vec<Screen> = thread::scope(|scope| {
         let mut screens: Vec<Screen> = (0..5).map(|_| Screen::default()).collect();
         let poster = scope.spawn(|| {
@@ -112,7 +108,7 @@ fn from_one_to_the_next() {
             server.signal("TERM");
             assert_eq!(server.exit(DRAIN).code(), Some(0));
             screens = streams.into_iter().map(|stream| stream.join().expect("read")).collect();
-            server = Server::on(&dir);
+            server = Server::on(&store);
         }
         poster.join().expect("posted");
         screens
@@ -121,7 +117,7 @@ fn from_one_to_the_next() {
     for mut screen in screens {
         let mut live = screen.resume(server.address, LOG, usize::MAX).expect("a stream");
         screen.read_until(&mut live, "the end\n").expect("no cut");
-        assert!(screen.log == dir.read("room.log") && screen.resets == 0);
+        assert!(screen.log == store.log("room") && screen.resets == 0);
     }
 }
 
@@ -135,9 +131,9 @@ fn read_to_the_end(mut screen: Screen, mut live: Live) -> Screen {
 /// Clients that do not read hold nobody up: others end cleanly, and the server within its time.
 #[test]
 fn nobody_reads() {
-    let dir = TempDir::new();
-    write_log(&dir.file("large.log"), 20_000, 1_000);
-    let mut server = Server::on(&dir);
+    let store = Store::new();
+    store.fill_lines("large", 20_000, 1_000);
+    let mut server = Server::on(&store);
     let silent: Vec<Live> = (0..20)
         .map(|number| match number % 2 {
             0 => Live::events(&server, "/chat/large", &[]),

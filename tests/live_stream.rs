@@ -4,10 +4,10 @@ mod common;
 
 use common::check::refused;
 use common::client::Response;
-use common::dir::TempDir;
 use common::eventually;
-use common::live::{EVENTS, Live, Screen, unquoted, without_notices, write_log};
+use common::live::{EVENTS, Live, Screen, unquoted, without_notices};
 use common::server::{FORM, Server, Setup, form};
+use common::store::Store;
 use socket2::SockRef;
 use std::net::Shutdown;
 use std::thread;
@@ -29,15 +29,15 @@ fn live_headers(head: &Response, name: &str, kind: &str) {
 /// The head and the first event of a stream, whether the room is empty or not.
 #[test]
 fn beginning() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).name("the first").start();
+    let store = Store::new();
+    let server = Setup::on(&store).name("the first").start();
     let empty = Live::events(&server, LOG, &[]);
     live_headers(&empty.head, "the first", "text/event-stream");
     assert_eq!(empty.head.header("transfer-encoding"), Some("chunked"));
     assert_eq!((empty.server.as_str(), empty.start.as_str()), ("the first", "0-0"));
     let lines = Live::lines(&server, FOLLOW, &[]);
     live_headers(&lines.head, "the first", "text/plain; charset=utf-8");
-    assert!(dir.logs().is_empty(), "following creates nothing");
+    assert!(store.rooms().is_empty(), "following creates nothing");
     let posted = server.say("room", "omri", "hi");
     let full = Live::events(&server, LOG, &[]);
     assert_eq!(full.start, format!("{}-0", posted.cursor.epoch));
@@ -54,8 +54,8 @@ fn beginning() {
 /// The time after which clients come back differs from stream to stream.
 #[test]
 fn retry_jitters() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut seen = std::collections::HashSet::new();
     eventually("another time to come back after", || {
         let mut client = server.connect();
@@ -71,8 +71,8 @@ fn retry_jitters() {
 /// `HEAD` on a live URL says what `GET` would say, and leaves the connection usable.
 #[test]
 fn head() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).name("bravo").start();
+    let store = Store::new();
+    let server = Setup::on(&store).name("bravo").start();
     let mut client = server.connect();
     for (target, headers, kind) in [
         (LOG, &[EVENTS][..], "text/event-stream"),
@@ -90,8 +90,8 @@ fn head() {
 /// History and what comes are one stream, without gap or double, while others post.
 #[test]
 fn history_then_live() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     thread::scope(|scope| {
         let posters: Vec<_> = (0..3)
             .map(|poster| {
@@ -104,12 +104,9 @@ fn history_then_live() {
         let readers: Vec<_> = (0..6)
             .map(|number| {
                 scope.spawn({
-                    let (server, dir) = (&server, &dir);
+                    let server = &server;
                     move || {
-                        let longer = || {
-                            std::fs::metadata(dir.file("room.log"))
-                                .is_ok_and(|log| log.len() > number * 4_000)
-                        };
+                        let longer = || server.head(LOG).cursor().length > number * 4_000;
                         eventually("some history", longer);
                         if number % 2 == 0 { read_events(server) } else { read_lines(server) }
                     }
@@ -118,7 +115,7 @@ fn history_then_live() {
             .collect();
         posters.into_iter().for_each(|poster| poster.join().expect("posted"));
         server.say("room", "omri", "the end");
-        let log = dir.read("room.log");
+        let log = store.log("room");
         for reader in readers {
             assert!(reader.join().expect("read") == log, "a reader has another log");
         }
@@ -153,8 +150,8 @@ fn read_lines(server: &Server) -> Vec<u8> {
 /// After 15 s of silence a ping says where the log is, with and without history; lines stay bare.
 #[test]
 fn ping() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut empty = Live::events(&server, "/chat/empty", &[]);
     let mut bare = Live::lines(&server, FOLLOW, &[]);
     let posted = server.say("room", "omri", "hi");
@@ -173,8 +170,8 @@ fn ping() {
 /// A client of HTTP/1.0 gets the same without chunks, and the end of the connection as its end.
 #[test]
 fn http_1_0() {
-    let dir = TempDir::new();
-    let mut server = Server::on(&dir);
+    let store = Store::new();
+    let mut server = Server::on(&store);
     let first = server.say("room", "omri", "first");
     let open = |target: &str, accept: &str| {
         let mut client = server.connect();
@@ -198,8 +195,8 @@ fn http_1_0() {
 /// What a client sends behind its live request is dropped: it is neither answered nor done.
 #[test]
 fn bytes_behind() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut client = server.connect();
     let body = form("eve", "behind");
     let post = format!(
@@ -217,16 +214,16 @@ fn bytes_behind() {
     }
     let second = server.say("room", "omri", "second");
     live.expect_bytes(second.line.as_bytes());
-    assert_eq!(dir.read("room.log"), (first.line + &second.line).as_bytes());
+    assert_eq!(store.log("room"), (first.line + &second.line).as_bytes());
 }
 
 /// An answer before a live request on the same connection arrives whole, also at a slow reader.
 #[test]
 fn answer_before() {
-    let dir = TempDir::new();
-    write_log(&dir.file("large.log"), 10_000, 1_000);
-    let large = dir.read("large.log");
-    let server = Server::on(&dir);
+    let store = Store::new();
+    store.fill_lines("large", 10_000, 1_000);
+    let large = store.log("large");
+    let server = Server::on(&store);
     let posted = server.say("room", "omri", "hi");
     for _ in 0..3 {
         let mut client = server.connect();
@@ -244,9 +241,9 @@ fn answer_before() {
 /// A client that goes is noticed, whether it closes in order or not, reads or not.
 #[test]
 fn clients_that_go() {
-    let dir = TempDir::new();
-    write_log(&dir.file("large.log"), 40_000, 500);
-    let server = Server::on(&dir);
+    let store = Store::new();
+    store.fill_lines("large", 40_000, 500);
+    let server = Server::on(&store);
     let mut streams: Vec<Live> = Vec::new();
     for target in [FOLLOW, LOG, "/chat/large?follow", "/chat/large", "/chat/large?tail=0"] {
         for _ in 0..4 {
@@ -270,12 +267,12 @@ fn clients_that_go() {
 /// Many rooms are followed at once, and each line goes where it belongs.
 #[test]
 fn many_rooms() {
-    let dir = TempDir::new();
-    for server in [Server::on(&dir), without_notices(&dir)] {
+    let store = Store::new();
+    for server in [Server::on(&store), without_notices(&store)] {
         let mut streams: Vec<Live> = (0..100)
             .map(|number| Live::events(&server, &format!("/chat/room{number}?tail=0"), &[]))
             .collect();
-        let other = Server::on(&dir);
+        let other = Server::on(&store);
         let posted: Vec<_> = (0..100)
             .map(|number| other.say(&format!("room{number}"), "omri", &format!("to {number}")))
             .collect();
@@ -288,8 +285,8 @@ fn many_rooms() {
 /// What cannot be followed is refused as any reading is.
 #[test]
 fn refusals() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for query in ["follow=1", "follow&x=1", "follow&follow", "follow&tail=x", "follow&tail=-1"] {
         refused(&server.get_with(&format!("{LOG}?{query}"), &[EVENTS]), 400, &[]);
     }

@@ -2,9 +2,8 @@
 
 mod common;
 
-use common::check::refused;
-use common::dir::TempDir;
-use common::server::{Server, form};
+use common::server::Server;
+use common::store::Store;
 use std::collections::HashSet;
 
 const REQUESTS: &str = "catchat_requests_total";
@@ -17,8 +16,8 @@ fn requests(server: &Server, route: &str, status: u16) -> f64 {
 /// Every line is a comment or a sample, and every sample is of a described metric.
 #[test]
 fn text_format() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     server.say("room", "omri", "hi");
     let answer = server.get("/-/metrics");
     let kind = answer.header("content-type").expect("a content type");
@@ -48,8 +47,8 @@ fn text_format() {
 /// Requests are counted by route and status.
 #[test]
 fn requests_by_route() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let posted = server.say("room", "omri", "hi");
     server.post_form("/api/chat/room", "username=omri&msg=hi");
     server.post("room", "", "hi");
@@ -85,8 +84,8 @@ fn requests_by_route() {
 /// What clients make up never becomes a label: the number of samples stays bounded.
 #[test]
 fn labels_are_bounded() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     server.get("/no/such");
     server.send("BREW", "/no/such", &[], b"");
     let count = || server.get("/-/metrics").text().lines().count();
@@ -102,13 +101,13 @@ fn labels_are_bounded() {
 /// Lines, bytes and commits are counted, with histograms of lines and seconds per commit.
 #[test]
 fn what_was_appended() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for message in ["one", "two", "three"] {
         server.say("room", "omri", message);
     }
     assert_eq!(server.metric("catchat_lines_appended_total"), 3.0);
-    assert_eq!(server.metric("catchat_bytes_appended_total"), dir.read("room.log").len() as f64);
+    assert_eq!(server.metric("catchat_bytes_appended_total"), store.log("room").len() as f64);
     let commits = server.metric("catchat_commits_total");
     assert_eq!(commits, 3.0, "one after the other");
     for histogram in ["catchat_commit_lines", "catchat_commit_seconds"] {
@@ -131,51 +130,13 @@ fn what_was_appended() {
     assert!(server.metric("catchat_commit_seconds_sum") > 0.0);
 }
 
-/// Posts that wait together share a commit: many posts, few syncs.
-#[test]
-fn posts_share_commits() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
-    server.say("room", "omri", "first");
-    let lock = std::fs::File::open(dir.file("room.log")).expect("the log");
-    lock.lock().expect("locked");
-    let mut clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
-    for client in &mut clients {
-        let body = form("omri", "hi");
-        let head =
-            format!("POST /chat/room HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n", body.len());
-        let kind = "Content-Type: application/x-www-form-urlencoded";
-        client.send(format!("{head}{kind}\r\n\r\n{body}").as_bytes());
-    }
-    common::eventually("all came", || server.metric("catchat_connections") >= 50.0);
-    drop(lock);
-    for client in &mut clients {
-        common::check::created(&client.answer("POST").expect("an answer"));
-    }
-    let commits = server.metric("catchat_commits_total");
-    assert!(commits <= 25.0, "{commits} commits for 50 posts that waited together");
-    assert_eq!(server.metric("catchat_commit_lines_sum"), 51.0);
-}
-
 /// Open connections are a gauge that falls again.
 #[test]
 fn connections() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
     common::eventually("20 and its own", || server.metric("catchat_connections") >= 21.0);
     drop(clients);
     common::eventually("its own only", || server.metric("catchat_connections") <= 1.0);
-}
-
-/// Errors of the store are counted.
-#[test]
-fn store_errors() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
-    assert_eq!(server.metric("catchat_store_errors_total"), 0.0);
-    std::fs::create_dir(dir.file("room.log")).expect("a directory where the log should be");
-    refused(&server.post("room", "omri", "hi"), 503, &[]);
-    assert!(server.metric("catchat_store_errors_total") >= 1.0);
-    assert_eq!(server.metric("catchat_lines_appended_total"), 0.0);
 }

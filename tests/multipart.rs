@@ -4,8 +4,8 @@ mod common;
 
 use common::check::{created, is_line, refused};
 use common::client::Response;
-use common::dir::TempDir;
 use common::server::Server;
+use common::store::Store;
 
 const KIND: &str = "multipart/form-data; boundary=XX";
 
@@ -24,8 +24,8 @@ fn fields(fields: &[(&str, &str)]) -> String {
 /// The same fields are taken as `multipart/form-data`.
 #[test]
 fn form_data() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let body = fields(&[("username", " omri "), ("message", "hi ✓ %41+&=")]);
     is_line(&created(&post(&server, KIND, body.as_bytes())).line, "omri", "hi ✓ %41+&=");
     let api = fields(&[("msg", "hi"), ("username", "omri")]);
@@ -36,8 +36,8 @@ fn form_data() {
 /// Extra fields, files among them, are ignored; of a repeated field the first counts.
 #[test]
 fn extra_and_repeated_fields() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let file = "--XX\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.bin\"\r\n\
                 Content-Type: application/octet-stream\r\n\r\n\0\u{1}--X\r\n";
     for body in [
@@ -52,8 +52,8 @@ fn extra_and_repeated_fields() {
 /// What senders may write differently by RFC 2046 and RFC 7578 is the same form.
 #[test]
 fn spellings() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let whole = fields(&[("username", "omri"), ("message", "hi")]);
     let typed = whole.replace("\r\n\r\n", "\r\nContent-Type: text/plain; charset=UTF-8\r\n\r\n");
     for body in [
@@ -83,8 +83,8 @@ fn spellings() {
 /// A value is every byte up to the boundary: line breaks, dashes and what resembles it.
 #[test]
 fn values_are_whole() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for (message, stored) in [
         ("a\r\nb", "a⏎b"),
         ("a\r\n--X", "a⏎--X"),
@@ -102,8 +102,8 @@ fn values_are_whole() {
 /// The rules for the fields are the same as for any form.
 #[test]
 fn bad_fields() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let long = "m".repeat(16_385);
     for (username, message, says) in [
         ("", "hi", "username"),
@@ -122,14 +122,14 @@ fn bad_fields() {
     let place = body.iter().position(|&byte| byte == b'?').expect("the mark");
     body[place] = 0xff;
     refused(&post(&server, KIND, &body), 400, &["UTF-8"]);
-    assert!(dir.logs().is_empty());
+    assert!(store.rooms().is_empty());
 }
 
 /// A body that is no whole form is a 400, and nothing is stored.
 #[test]
 fn malformed() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let whole = fields(&[("username", "omri"), ("message", "hi")]);
     let (cut, _) = whole.split_at(whole.len() - "--XX--\r\n".len());
     for body in [
@@ -150,14 +150,14 @@ fn malformed() {
     {
         refused(&post(&server, kind, whole.as_bytes()), 400, &["boundary"]);
     }
-    assert!(dir.logs().is_empty(), "{:?}", server.get("/chat/room").text());
+    assert!(store.rooms().is_empty(), "{:?}", server.get("/chat/room").text());
 }
 
 /// Extra fields count only in the size of the body: many of them are not slow.
 #[test]
 fn many_parts() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut body = part("x", "").repeat(1_000);
     body += &fields(&[("username", "omri"), ("message", "hi")]);
     assert!(body.len() < 65_536);

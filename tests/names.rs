@@ -2,11 +2,10 @@
 
 mod common;
 
-use common::dir::TempDir;
 use common::live::Live;
 use common::server::{Server, Setup, catchat};
+use common::store::Store;
 use std::collections::HashSet;
-use std::os::unix::fs::symlink;
 use std::process::Output;
 use std::thread;
 
@@ -21,8 +20,8 @@ fn name(server: &Server) -> String {
     name
 }
 
-fn start(dir: &TempDir, count: usize) -> Vec<Server> {
-    (0..count).map(|_| Server::on(dir)).collect()
+fn start(store: &Store, count: usize) -> Vec<Server> {
+    (0..count).map(|_| Server::on(store)).collect()
 }
 
 fn names(servers: &[Server]) -> Vec<String> {
@@ -32,27 +31,27 @@ fn names(servers: &[Server]) -> Vec<String> {
 /// The list in its order, and after its end each name with a 2.
 #[test]
 fn in_order() {
-    let dir = TempDir::new();
-    let servers = start(&dir, 28);
+    let store = Store::new();
+    let servers = start(&store, 28);
     let names = names(&servers);
     assert_eq!(names[..5], ["alpha", "bravo", "charlie", "delta", "echo"]);
     assert_eq!(names[25..], ["zulu", "alpha-2", "bravo-2"]);
     assert_eq!(names.iter().collect::<HashSet<_>>().len(), 28);
-    assert!(dir.logs().is_empty(), "a name makes no room");
+    assert!(store.rooms().is_empty(), "a name makes no room");
 }
 
 /// A name is free again the moment its server is gone, killed or stopped, and only then.
 #[test]
 fn free_again() {
-    let dir = TempDir::new();
-    let mut servers = start(&dir, 3);
+    let store = Store::new();
+    let mut servers = start(&store, 3);
     servers[1].kill();
-    servers[1] = Server::on(&dir);
+    servers[1] = Server::on(&store);
     assert_eq!(names(&servers), ["alpha", "bravo", "charlie"]);
     servers[0].signal("TERM");
     assert!(servers[0].exit(common::DEADLINE).success());
     servers[2].kill();
-    let more = start(&dir, 3);
+    let more = start(&store, 3);
     assert_eq!(names(&more), ["alpha", "charlie", "delta"]);
     assert_eq!(name(&servers[1]), "bravo");
 }
@@ -60,40 +59,37 @@ fn free_again() {
 /// Servers that start at the same moment get names of their own.
 #[test]
 fn at_the_same_moment() {
-    let dir = TempDir::new();
+    let store = Store::new();
     let servers: Vec<Server> = thread::scope(|scope| {
-        let starts: Vec<_> = (0..10).map(|_| scope.spawn(|| Server::on(&dir))).collect();
+        let starts: Vec<_> = (0..10).map(|_| scope.spawn(|| Server::on(&store))).collect();
         starts.into_iter().map(|start| start.join().expect("started")).collect()
     });
     let names: HashSet<String> = names(&servers).into_iter().collect();
     assert_eq!(names.len(), 10, "{names:?}");
 }
 
-/// Another store has names of its own; another path to the same store has not.
+/// Another store has names of its own.
 #[test]
-fn one_store() {
-    let (dir, other) = (TempDir::new(), TempDir::new());
-    let first = Server::on(&dir);
-    assert_eq!(name(&Server::on(&other)), "alpha");
-    symlink(&*dir, other.file("link")).expect("a link");
-    assert_eq!(name(&Server::on(&other.file("link"))), "bravo");
-    assert_eq!(name(&first), "alpha");
+fn another_store() {
+    let (store, other) = (Store::new(), Store::new());
+    let servers = [Server::on(&store), Server::on(&other), Server::on(&other)];
+    assert_eq!(names(&servers), ["alpha", "alpha", "bravo"]);
 }
 
-fn run_named(dir: &TempDir, name: &str) -> Output {
+fn run_named(store: &Store, name: &str) -> Output {
     let mut command = catchat();
-    command.args(["--listen", "127.0.0.1:0", "--name", name, "--store"]).arg(&**dir);
+    command.args(["--listen", "127.0.0.1:0", "--name", name, "--store"]).arg(store);
     command.output().expect("it ends")
 }
 
 /// A name that a living server has is refused with one line and exit code 1, given or not.
 #[test]
 fn in_use() {
-    let dir = TempDir::new();
-    let mut named = Setup::on(&dir).name("my server").start();
-    let listed = Server::on(&dir);
+    let store = Store::new();
+    let mut named = Setup::on(&store).name("my server").start();
+    let listed = Server::on(&store);
     for taken in ["my server", "alpha"] {
-        let output = run_named(&dir, taken);
+        let output = run_named(&store, taken);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(said.lines().count(), 1, "{said:?}");
@@ -101,15 +97,15 @@ fn in_use() {
     }
     assert_eq!((name(&named), name(&listed)), ("my server".into(), "alpha".into()));
     named.kill();
-    assert_eq!(name(&Setup::on(&dir).name("my server").start()), "my server");
+    assert_eq!(name(&Setup::on(&store).name("my server").start()), "my server");
 }
 
 /// A given name from the list is skipped by those who take the first that is free.
 #[test]
 fn given_from_the_list() {
-    let dir = TempDir::new();
-    let given = Setup::on(&dir).name("bravo").start();
-    let others = start(&dir, 2);
+    let store = Store::new();
+    let given = Setup::on(&store).name("bravo").start();
+    let others = start(&store, 2);
     assert_eq!(names(&others), ["alpha", "charlie"]);
     assert_eq!(name(&given), "bravo");
 }
@@ -117,23 +113,22 @@ fn given_from_the_list() {
 /// Names that would be awkward as files are names like any other.
 #[test]
 fn awkward() {
-    let dir = TempDir::new();
+    let store = Store::new();
     for given in [".", "..", "a.log", "%2E", "a%", "-", "<b>&\"'", "CON", "x".repeat(64).as_str()] {
-        let server = Setup::on(&dir).name(given).start();
+        let server = Setup::on(&store).name(given).start();
         assert_eq!(name(&server), given);
-        assert_eq!(run_named(&dir, given).status.code(), Some(1), "{given}");
+        assert_eq!(run_named(&store, given).status.code(), Some(1), "{given}");
     }
-    let hidden = |file: &String| file.starts_with('.');
-    assert!(dir.names().iter().all(hidden), "a name makes no room");
+    assert!(store.rooms().is_empty(), "a name makes no room");
 }
 
 /// The stream and the page say the name, the page beside the host's, both as text.
 #[test]
 fn shown() {
-    let dir = TempDir::new();
+    let store = Store::new();
     let host = String::from_utf8(common::run_tool("uname", &["-n"]).stdout).expect("UTF-8");
     for given in ["bravo", "<b>&amp;"] {
-        let server = Setup::on(&dir).name(given).start();
+        let server = Setup::on(&store).name(given).start();
         assert_eq!(Live::events(&server, "/chat/room", &[]).server, given);
         for page in ["/", "/room"] {
             let page = server.get(page);

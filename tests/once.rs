@@ -4,10 +4,9 @@ mod common;
 
 use common::check::{created, is_line, refused};
 use common::client::Response;
-use common::dir::TempDir;
-use common::live::{append, unquoted, write_log};
-use common::server::{FORM, Posted, Server, Setup, form};
-use std::fs;
+use common::live::unquoted;
+use common::server::{FORM, Posted, Server, form};
+use common::store::Store;
 use std::sync::Barrier;
 use std::thread;
 
@@ -31,25 +30,25 @@ fn found(answer: &Response, posted: &Posted) {
 /// A repeat is answered with the line of the first, also when others wrote before and after it.
 #[test]
 fn repeats() {
-    let dir = TempDir::new();
-    let servers = [Server::on(&dir), Server::on(&dir)];
+    let store = Store::new();
+    let servers = [Server::on(&store), Server::on(&store)];
     let before = servers[0].say("room", "dana", "before");
     let after = unquoted(&before.etag);
     let first = created(&post_after(&servers[0], "omri", "hi", after));
     servers[1].say("room", "dana", "since");
-    let log = dir.read("room.log");
+    let log = store.log("room");
     for round in 0..6 {
         found(&post_after(&servers[round % 2], "omri", "hi", after), &first);
         found(&post_after(&servers[round % 2], "omri", "hi", "0-0"), &first);
     }
-    assert!(dir.read("room.log") == log);
+    assert!(store.log("room") == log);
 }
 
 /// Only the same name with the same message counts, and only after the cursor.
 #[test]
 fn others() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let start = server.say("room", "omri", "hi");
     let after = unquoted(&start.etag);
     let second = created(&post_after(&server, "omri", "hi", after));
@@ -74,8 +73,8 @@ fn others() {
 /// What is compared is what is stored: trimmed names, and line breaks as their sign.
 #[test]
 fn compared_as_stored() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let first = created(&post_after(&server, " omri ", "a\r\nb", "0-0"));
     for message in ["a\nb", "a\rb", "a\u{2028}b", "a⏎b"] {
         found(&post_after(&server, "omri", message, "0-0"), &first);
@@ -86,22 +85,22 @@ fn compared_as_stored() {
 /// An empty room takes `0-0`, whose epoch no log has, and so does any room, from its start.
 #[test]
 fn empty_room() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let first = created(&post_after(&server, "omri", "hi", "0-0"));
     found(&post_after(&server, "omri", "hi", "0-0"), &first);
     found(&post_after(&server, "omri", "hi", "0badc0de-0"), &first);
     found(&post_after(&server, "omri", "hi", &format!("{}-0", first.cursor.epoch)), &first);
-    assert_eq!(dir.read("room.log"), first.line.as_bytes());
-    fs::remove_file(dir.file("room.log")).expect("removed");
+    assert_eq!(store.log("room"), first.line.as_bytes());
+    store.remove("room");
     created(&post_after(&server, "omri", "hi", "0-0"));
 }
 
 /// Without a cursor, or with an empty one, each post is a new line.
 #[test]
 fn without() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for _ in 0..2 {
         server.say("room", "omri", "hi");
         created(&post_after(&server, "omri", "hi", ""));
@@ -112,8 +111,8 @@ fn without() {
 /// What is no cursor is refused, and nothing is posted.
 #[test]
 fn malformed() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let posted = server.say("room", "omri", "hi");
     let quoted = posted.etag.replace('"', "%22");
     for after in
@@ -121,18 +120,18 @@ fn malformed() {
     {
         refused(&post_after(&server, "omri", "hi", after), 400, &["after"]);
     }
-    assert_eq!(dir.read("room.log"), posted.line.as_bytes());
+    assert_eq!(store.log("room"), posted.line.as_bytes());
 }
 
 /// A cursor of another log is refused with the current one, whatever stands in the log.
 #[test]
 fn of_another_log() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     server.say("room", "omri", "hi");
     let last = server.say("room", "omri", "ho");
     let (epoch, end) = (&last.cursor.epoch, last.cursor.length);
-    let log = dir.read("room.log");
+    let log = store.log("room");
     for after in [
         format!("0badc0de-{end}"),
         format!("0-{end}"),
@@ -145,12 +144,13 @@ fn of_another_log() {
         refused(&answer, 412, &[]);
         assert_eq!(answer.etag(), last.etag, "{after}");
     }
-    assert!(dir.read("room.log") == log);
-    fs::rename(dir.file("room.log"), dir.file("room.log.1")).expect("rotated");
+    assert!(store.log("room") == log);
+    store.rotate("room");
     let answer = post_after(&server, "omri", "hi", unquoted(&last.etag));
     refused(&answer, 412, &[]);
     assert_eq!(answer.etag(), "\"0-0\"");
-    assert!(!dir.file("room.log").exists(), "a refused post creates nothing");
+    let room = "room".to_string();
+    assert!(!store.rooms().contains(&room), "a refused post creates nothing");
     let new = created(&post_after(&server, "omri", "hi", "0-0"));
     let answer = post_after(&server, "omri", "hi", unquoted(&last.etag));
     assert_eq!((answer.status, answer.etag()), (412, new.etag.as_str()));
@@ -159,32 +159,37 @@ fn of_another_log() {
 /// A cursor may be 1 MiB back and no more.
 #[test]
 fn too_far_back() {
-    let dir = TempDir::new();
-    write_log(&dir.file("room.log"), 100, 64);
-    let server = Server::on(&dir);
-    let head = server.head(LOG).cursor();
-    let said =
-        created(&post_after(&server, "omri", "hi", &format!("{}-{}", head.epoch, head.length)));
-    let reach = head.length as usize + REACH - said.cursor.length as usize;
-    append(&dir.file("room.log"), &["x".repeat(reach - 1).as_bytes(), b"\n"].concat());
-    let after = format!("{}-{}", head.epoch, head.length);
-    found(&post_after(&server, "omri", "hi", &after), &said);
-    append(&dir.file("room.log"), b"\n");
-    let now = server.head(LOG);
+    let store = Store::new();
+    let line = |length: usize| format!("[2018-02-25 14:00:51] dana: {}\n", "x".repeat(length - 29));
+    let (first, said) = (line(64), "[2018-02-25 14:00:51] omri: hi\n");
+    let lines =
+        |length: usize| line(1_024).repeat(length / 1_024 - 1) + &line(1_024 + length % 1_024);
+    let rest = REACH - said.len();
+    store.fill("room", (first.clone() + said + &lines(rest)).as_bytes());
+    store.fill("far", (first.clone() + said + &lines(rest + 1)).as_bytes());
+    let server = Server::on(&store);
+    let now = server.head("/chat/room");
+    assert_eq!(now.cursor().length as usize, first.len() + REACH);
+    let after = format!("{}-{}", now.cursor().epoch, first.len());
+    let answer = post_after(&server, "omri", "hi", &after);
+    assert_eq!((answer.status, answer.text()), (200, said));
+    let now = server.head("/chat/far");
+    let post = |after: &str| {
+        server.post_form("/chat/far", &format!("{}&after={after}", form("omri", "hi")))
+    };
     for after in [after.as_str(), "0-0"] {
-        let answer = post_after(&server, "omri", "hi", after);
+        let answer = post(after);
         refused(&answer, 412, &[]);
         assert_eq!(answer.etag(), now.etag());
     }
-    let nearer = format!("{}-{}", head.epoch, said.cursor.length);
-    created(&post_after(&server, "omri", "hi", &nearer));
+    created(&post(&format!("{}-{}", now.cursor().epoch, first.len() + said.len())));
 }
 
 /// `after` works in every form that a post may have, and a browser's form gets its way back.
 #[test]
 fn in_every_form() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let first = created(&post_after(&server, "omri", "hi", "0-0"));
     let fields = [("username", "omri"), ("message", "hi"), ("msg", "hi"), ("after", "0-0")];
     let part = |(name, value)| {
@@ -199,14 +204,14 @@ fn in_every_form() {
     let html = [FORM, ("Accept", "text/html,*/*;q=0.8")];
     let answer = server.send("POST", LOG, &html, b"after=0-0&message=hi&username=omri");
     assert_eq!((answer.status, answer.header("location")), (303, Some("/room")));
-    assert_eq!(dir.read("room.log"), first.line.as_bytes());
+    assert_eq!(store.log("room"), first.line.as_bytes());
 }
 
 /// Identical repeats at the same moment on two servers: one line, one 201, the same answer for all.
 #[test]
 fn twins() {
-    let dir = TempDir::new();
-    let servers = [Server::on(&dir), Server::on(&dir)];
+    let store = Store::new();
+    let servers = [Server::on(&store), Server::on(&store)];
     let (posters, rounds) = (8, 60);
     let barrier = Barrier::new(posters);
     let answers: Vec<Vec<Response>> = thread::scope(|scope| {
@@ -235,30 +240,5 @@ fn twins() {
         is_line(&posted.line, "omri", &round.to_string());
         of_round.iter().filter(|a| a.status != 201).for_each(|answer| found(answer, &posted));
     }
-    assert_eq!(String::from_utf8(dir.read("room.log")).expect("UTF-8").lines().count(), rounds);
-}
-
-/// A line that a script appended counts like any other; one without a time does not.
-#[test]
-fn appended_by_a_script() {
-    let dir = TempDir::new();
-    let server = Setup::on(&dir).name("golf").start();
-    append(&dir.file("room.log"), b"omri: hi\n[2018-02-25 14:00:51] dana: omri: hi\n");
-    append(&dir.file("room.log"), b"[2018-02-25 14:00:51] omri: ho\n");
-    let answer = post_after(&server, "omri", "ho", "0-0");
-    assert_eq!((answer.status, answer.text()), (200, "[2018-02-25 14:00:51] omri: ho\n"));
-    assert_eq!(answer.cursor(), server.head(LOG).cursor());
-    assert_eq!(answer.header("server-name"), Some("golf"));
-    created(&post_after(&server, "omri", "hi", "0-0"));
-}
-
-/// A torn line that a dead writer left is no answer: the repeat is stored whole.
-#[test]
-fn torn() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
-    let first = server.say("room", "omri", "first");
-    append(&dir.file("room.log"), b"[2018-02-25 14:00:51] omri: hi");
-    let posted = created(&post_after(&server, "omri", "hi", unquoted(&first.etag)));
-    assert_eq!(dir.read("room.log"), (first.line + &posted.line).as_bytes());
+    assert_eq!(String::from_utf8(store.log("room")).expect("UTF-8").lines().count(), rounds);
 }

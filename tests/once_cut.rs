@@ -3,10 +3,10 @@
 mod common;
 
 use common::client::Client;
-use common::dir::TempDir;
 use common::poster::{Poster, each_once};
 use common::random::Random;
 use common::server::{FORM, Server};
+use common::store::Store;
 use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -55,8 +55,8 @@ fn cut_off(to: SocketAddr, request: &[u8], sent: usize, read: usize, cut: Cut) {
 /// Cut after every single byte of the request, and repeated at once on either server: once each.
 #[test]
 fn after_every_byte_of_the_request() {
-    let dir = TempDir::new();
-    let servers = [Server::on(&dir), Server::on(&dir)];
+    let store = Store::new();
+    let servers = [Server::on(&store), Server::on(&store)];
     let addresses = || servers.iter().map(|server| server.address).collect::<Vec<_>>();
     let mut random = Random::new();
     let mut poster = Poster::new("omri");
@@ -72,14 +72,14 @@ fn after_every_byte_of_the_request() {
         poster.post(addresses, "room", &message, &mut random);
         count += 1;
     }
-    each_once(&dir.read("room.log"), &["omri"], count, |number| format!("line {number}"));
+    each_once(&store.log("room"), &["omri"], count, |number| format!("line {number}"));
 }
 
 /// Cut after every few bytes of the answer, and repeated: each was stored, and is found.
 #[test]
 fn in_the_middle_of_the_answer() {
-    let dir = TempDir::new();
-    let servers = [Server::on(&dir), Server::on(&dir)];
+    let store = Store::new();
+    let servers = [Server::on(&store), Server::on(&store)];
     let addresses = || servers.iter().map(|server| server.address).collect::<Vec<_>>();
     let mut random = Random::new();
     let mut poster = Poster::new("omri");
@@ -92,14 +92,14 @@ fn in_the_middle_of_the_answer() {
         poster.post(addresses, "room", &message, &mut random);
     }
     assert_eq!(poster.found, count, "who has read of an answer finds the line");
-    each_once(&dir.read("room.log"), &["omri"], count, |number| format!("line {number}"));
+    each_once(&store.log("room"), &["omri"], count, |number| format!("line {number}"));
 }
 
 /// Several posters whose connections are cut anywhere, all at once, on three servers.
 #[test]
 fn many_at_once() {
-    let dir = TempDir::new();
-    let servers: Vec<Server> = (0..3).map(|_| Server::on(&dir)).collect();
+    let store = Store::new();
+    let servers: Vec<Server> = (0..3).map(|_| Server::on(&store)).collect();
     let addresses: Vec<SocketAddr> = servers.iter().map(|server| server.address).collect();
     let mut random = Random::new();
     let (names, count) = (["anna", "ben", "cleo", "dan", "eve", "finn"], 80);
@@ -120,16 +120,16 @@ fn many_at_once() {
             });
         }
     });
-    each_once(&dir.read("room.log"), &names, count, |number| format!("line {number}"));
+    each_once(&store.log("room"), &names, count, |number| format!("line {number}"));
 }
 
 /// A server is killed right after it was sent a post, at another moment each time; the repeat
 /// goes to another one, at once: each message stands once.
 #[test]
 fn killed_in_mid_commit() {
-    let dir = TempDir::new();
-    let other = Server::on(&dir);
-    let mut server = Server::on(&dir);
+    let store = Store::new();
+    let other = Server::on(&store);
+    let mut server = Server::on(&store);
     let mut random = Random::new();
     let mut poster = Poster::new("omri");
     let count = 60;
@@ -143,14 +143,14 @@ fn killed_in_mid_commit() {
         std::hint::black_box((0..spins).map(std::hint::black_box).sum::<usize>());
         server.kill();
         if number % 2 == 0 {
-            server = Server::on(&dir);
+            server = Server::on(&store);
             poster.post(|| vec![server.address], "room", &message, &mut random);
         } else {
             poster.post(|| vec![other.address], "room", &message, &mut random);
-            server = Server::on(&dir);
+            server = Server::on(&store);
         }
     }
     println!("{} of {count} were stored before the server died", poster.found);
     let message = |number: usize| format!("line {number} {}", "x".repeat(number * 50));
-    each_once(&dir.read("room.log"), &["omri"], count, message);
+    each_once(&store.log("room"), &["omri"], count, message);
 }

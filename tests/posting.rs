@@ -3,14 +3,14 @@
 mod common;
 
 use common::check::{STAMP_LEN, created, is_line, refused, stamp_now};
-use common::dir::TempDir;
 use common::server::{FORM, Server, form};
+use common::store::Store;
 
 /// 201: the body is the line as stored, the `ETag` the cursor just after it, and its place.
 #[test]
 fn answer_of_a_post() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let answer = server.post("room", "omri", "hi everybody!");
     let first = created(&answer);
     is_line(&first.line, "omri", "hi everybody!");
@@ -27,8 +27,8 @@ fn answer_of_a_post() {
 /// `Location` leads to the room's log, whatever its name.
 #[test]
 fn location_is_a_path() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for room in ["caf%C3%A9", "a%20b", "%25", "a%3Fb%23c", "%E2%80%A8", "%22%3C%3E"] {
         let answer = server.post(room, "omri", "hi");
         let posted = created(&answer);
@@ -42,8 +42,8 @@ fn location_is_a_path() {
 /// The time is UTC.
 #[test]
 fn time_is_utc() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let before = stamp_now();
     let posted = server.say("room", "omri", "hi");
     let (stamp, after) = (&posted.line[..STAMP_LEN], stamp_now());
@@ -53,8 +53,8 @@ fn time_is_utc() {
 /// Times never run backwards in a log, as each is taken while the room's lock is held.
 #[test]
 fn time_goes_with_the_log() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     std::thread::scope(|scope| {
         for poster in 0..4 {
             let (server, name) = (&server, format!("poster{poster}"));
@@ -70,8 +70,8 @@ fn time_goes_with_the_log() {
 /// A user name is trimmed and then 1 to 64 characters.
 #[test]
 fn good_usernames() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let long = ["u".repeat(64), "é".repeat(64), "😀".repeat(64)];
     let plain = ["o", "a b", "a:b", "a:", ":", ":)", "[x]", "<i>", "日本", "a&b=c", "%41", "⏎"];
     for name in plain.into_iter().chain(long.iter().map(String::as_str)) {
@@ -88,8 +88,8 @@ fn good_usernames() {
 /// Other user names are refused: too long, empty, control characters, line separators, `": "`.
 #[test]
 fn bad_usernames() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for name in [&"u".repeat(65), &"é".repeat(65), "", " ", "\n", "\u{3000}"] {
         refused(&server.post("room", name, "hi"), 400, &["username", "64"]);
     }
@@ -100,14 +100,14 @@ fn bad_usernames() {
         refused(&server.post("room", name, "hi"), 400, &["username"]);
     }
     refused(&server.post_form("/chat/room", "message=hi"), 400, &["username"]);
-    assert!(dir.logs().is_empty());
+    assert!(store.rooms().is_empty());
 }
 
 /// A message is 1 to 16,384 bytes, kept as it is.
 #[test]
 fn good_messages() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let long = ["m".repeat(16_384), "é".repeat(8_192), "😀".repeat(4_096)];
     let plain = ["m", " padded ", "a\tb", "\tx", "a: b: c", "[1999-01-01 00:00:00] eve: hi"];
     let odd =
@@ -120,8 +120,8 @@ fn good_messages() {
 /// Other messages are refused: too long, empty, only white space, control characters.
 #[test]
 fn bad_messages() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let long = ["m".repeat(16_385), "é".repeat(8_193), "m".repeat(60_000)];
     for message in &long {
         refused(&server.post("room", "omri", message), 400, &["message", "16"]);
@@ -138,14 +138,14 @@ fn bad_messages() {
     }
     refused(&server.post_form("/chat/room", "username=omri"), 400, &["message"]);
     refused(&server.post_form("/chat/room", ""), 400, &[]);
-    assert!(dir.logs().is_empty());
+    assert!(store.rooms().is_empty());
 }
 
 /// A line break inside a message is stored as `⏎`, so one message is always one line.
 #[test]
 fn line_breaks() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for end in ["\r\n", "\r", "\n", "\x0b", "\x0c", "\u{85}", "\u{2028}", "\u{2029}"] {
         is_line(&server.say("room", "omri", &format!("a{end}b")).line, "omri", "a⏎b");
         is_line(&server.say("room", "omri", &format!("{end}a{end}")).line, "omri", "⏎a⏎");
@@ -168,8 +168,8 @@ fn line_breaks() {
 /// Extra fields are ignored; of a repeated field the first counts.
 #[test]
 fn extra_and_repeated_fields() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for body in [
         "x=1&username=omri&y=&message=hi&=z&&w",
         "message=hi&username=omri",
@@ -187,8 +187,8 @@ fn extra_and_repeated_fields() {
 /// A form is decoded as browsers' parsers do: `+` is a space, a malformed `%` itself.
 #[test]
 fn urlencoded() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for (raw, stored) in [
         ("a+b", "a b"),
         ("a%2Bb", "a+b"),
@@ -211,8 +211,8 @@ fn urlencoded() {
 /// Bytes that are not UTF-8 are a 400, never replaced.
 #[test]
 fn not_utf8() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for body in [
         &b"username=omri&message=a%FFb"[..],
         b"username=omri&message=a\xffb",
@@ -222,14 +222,14 @@ fn not_utf8() {
     ] {
         refused(&server.send("POST", "/chat/room", &[FORM], body), 400, &["UTF-8"]);
     }
-    assert!(dir.logs().is_empty());
+    assert!(store.rooms().is_empty());
 }
 
 /// The content type may carry parameters and is compared without case, as RFC 9110 says.
 #[test]
 fn content_types_taken() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for kind in [
         "application/x-www-form-urlencoded; charset=UTF-8",
         "application/x-www-form-urlencoded;charset=utf-8",
@@ -245,8 +245,8 @@ fn content_types_taken() {
 /// Another content type, or none: 415.
 #[test]
 fn content_types_refused() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let says = ["application/x-www-form-urlencoded", "multipart/form-data"];
     let body = b"username=a&message=b";
     for kind in [
@@ -261,14 +261,14 @@ fn content_types_refused() {
         refused(&server.send("POST", "/chat/room", &[("Content-Type", kind)], body), 415, &says);
     }
     refused(&server.send("POST", "/chat/room", &[], body), 415, &says);
-    assert!(dir.logs().is_empty());
+    assert!(store.rooms().is_empty());
 }
 
 /// A browser that submits the form without script gets 303 to the room's page.
 #[test]
 fn without_script() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
     let body = form("omri", "hi");
     for accept in [browser, "text/html", "text/plain;q=0.5, text/html", "TEXT/HTML"] {
@@ -291,8 +291,8 @@ fn without_script() {
 /// Posted from another site's page: 403.
 #[test]
 fn other_sites() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let own = format!("http://{}", server.address);
     let body = form("omri", "hi");
     let post = |headers: &[(&str, &str)]| {
@@ -310,7 +310,7 @@ fn other_sites() {
     ] {
         refused(&post(headers), 403, &[]);
     }
-    assert!(dir.logs().is_empty());
+    assert!(store.rooms().is_empty());
     for headers in [
         &[][..],
         &[("Origin", own.as_str())],
@@ -327,8 +327,8 @@ fn other_sites() {
 /// Posts on one connection are stored in their order, each cursor just after its line.
 #[test]
 fn order_on_one_connection() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut client = server.connect();
     let mut log = String::new();
     for number in 0..200 {
@@ -343,8 +343,8 @@ fn order_on_one_connection() {
 /// Requests sent without waiting for the answers are answered in their order.
 #[test]
 fn pipelined_posts() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut client = server.connect();
     for number in 0..20 {
         let body = form("omri", &number.to_string());

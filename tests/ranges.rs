@@ -4,8 +4,8 @@ mod common;
 
 use common::check::refused;
 use common::client::Response;
-use common::dir::TempDir;
 use common::server::Server;
+use common::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
@@ -25,8 +25,8 @@ fn range(server: &Server, range: &str) -> Response {
 /// `bytes=N-`, `N-M` and `-N` are 206 with just these bytes.
 #[test]
 fn parts() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let (text, etag) = fill(&server);
     let (end, many) = (text.len(), "9".repeat(30));
     let last = end - 1;
@@ -62,8 +62,8 @@ fn parts() {
 /// A range that begins at the end or after it is a 416 with the length.
 #[test]
 fn beyond_the_end() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let (text, _) = fill(&server);
     let end = text.len();
     let place = format!("bytes */{end}");
@@ -85,8 +85,8 @@ fn beyond_the_end() {
 /// Several ranges, unknown units and malformed ranges are ignored: the whole log.
 #[test]
 fn ignored() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let (text, _) = fill(&server);
     for asked in [
         "bytes=0-1,3-4",
@@ -121,8 +121,8 @@ fn ignored() {
 /// `Range` is for `GET` alone, and `?tail` has its own lines to give.
 #[test]
 fn not_ranged() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let (text, _) = fill(&server);
     let head = server.send("HEAD", LOG, &[("Range", "bytes=1-2")], b"");
     assert_eq!(head.status, 200);
@@ -136,8 +136,8 @@ fn not_ranged() {
 /// An empty log has no byte to give: 416, but for a suffix, which has nothing to cut.
 #[test]
 fn of_an_empty_log() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     for asked in ["bytes=0-", "bytes=0-5", "bytes=7-"] {
         let answer = range(&server, asked);
         refused(&answer, 416, &[]);
@@ -150,8 +150,8 @@ fn of_an_empty_log() {
 /// `If-Range` with the current `ETag` gives the range, anything else the whole log.
 #[test]
 fn if_range() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let first = server.say("room", "omri", "before");
     let (rest, etag) = fill(&server);
     let text = first.line + &rest;
@@ -170,8 +170,8 @@ fn if_range() {
 /// `If-None-Match` comes before `Range` (RFC 9110, 13.2.2).
 #[test]
 fn condition_first() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let (text, etag) = fill(&server);
     let ask =
         |tag: &str, range: &str| server.get_with(LOG, &[("If-None-Match", tag), ("Range", range)]);
@@ -184,8 +184,8 @@ fn condition_first() {
 /// A poll from the last length gives just what is new, and 416 where nothing is.
 #[test]
 fn polling() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let mut seen = String::new();
     for number in 0..20 {
         let posted = server.say("room", "omri", &number.to_string());
@@ -201,8 +201,8 @@ fn polling() {
 /// Any range is what RFC 9110 says it is of the same bytes.
 #[test]
 fn any_range() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let (text, _) = fill(&server);
     let end = text.len();
     let client = RefCell::new(server.connect());

@@ -3,8 +3,8 @@
 mod common;
 
 use common::check::refused;
-use common::dir::TempDir;
 use common::server::{Server, encode};
+use common::store::Store;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::RefCell;
@@ -13,8 +13,8 @@ use std::collections::HashSet;
 /// Any text of 1 to 80 bytes without control characters and without `/` is a name.
 #[test]
 fn good_names() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let long = ["r".repeat(80), "😀".repeat(20), "%".repeat(80), "é".repeat(40)];
     let short = [
         "r",
@@ -50,14 +50,14 @@ fn good_names() {
         assert_eq!(server.get(&format!("/chat/{}", encode(name))).text(), posted.line, "{name:?}");
         assert_eq!(server.get(&format!("/{}", encode(name))).status, 200, "{name:?}");
     }
-    assert_eq!(dir.logs().len(), short.len() + long.len(), "{:?}", dir.names());
+    assert_eq!(store.rooms().len(), short.len() + long.len(), "{:?}", store.contents());
 }
 
 /// Any other name is a 400, for the log and for the page.
 #[test]
 fn bad_names() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let too_long = ["r".repeat(81), encode(&"€".repeat(27)), "%2e".repeat(81), "r".repeat(5000)];
     for name in &too_long {
         everywhere_refused(&server, name, &["80"]);
@@ -72,7 +72,7 @@ fn bad_names() {
     for name in ["%zz", "a%", "a%4", "%%41", "%u0041", "%-1", "%+1"] {
         everywhere_refused(&server, name, &[]);
     }
-    assert!(dir.logs().is_empty(), "{:?}", dir.names());
+    assert!(store.rooms().is_empty(), "{:?}", store.contents());
 }
 
 fn everywhere_refused(server: &Server, name: &str, says: &[&str]) {
@@ -88,8 +88,8 @@ fn everywhere_refused(server: &Server, name: &str, says: &[&str]) {
 /// Names are case-sensitive.
 #[test]
 fn case_matters() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let lower = server.say("room", "omri", "in lower case");
     let upper = server.say("Room", "omri", "in upper case");
     assert_eq!(server.get("/chat/room").text(), lower.line);
@@ -100,8 +100,8 @@ fn case_matters() {
 /// A segment is percent-decoded once, whatever of it was encoded.
 #[test]
 fn one_room_many_spellings() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let posted = server.say("caf%C3%A9+1", "omri", "hi");
     for spelling in ["caf%c3%a9+1", "%63af%C3%A9%2B1", "ca%66%c3%A9+%31"] {
         assert_eq!(server.get(&format!("/chat/{spelling}")).text(), posted.line, "{spelling}");
@@ -113,9 +113,9 @@ fn one_room_many_spellings() {
 /// A room that nobody has written to is an empty log (200), and reading it creates nothing.
 #[test]
 fn unwritten_room() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
-    let before = dir.names();
+    let store = Store::new();
+    let server = Server::on(&store);
+    let before = store.contents();
     let log = server.get("/chat/nobody");
     assert_eq!((log.status, log.text(), log.etag()), (200, "", "\"0-0\""));
     assert_eq!(log.header("content-type"), Some("text/plain; charset=utf-8"));
@@ -125,25 +125,25 @@ fn unwritten_room() {
     }
     assert_eq!(server.get_with("/chat/nobody", &[("If-None-Match", "\"0-0\"")]).status, 304);
     server.get_with("/chat/nobody", &[("Range", "bytes=0-")]);
-    assert_eq!(dir.names(), before);
+    assert_eq!(store.contents(), before);
 }
 
 /// A refused post creates no room either.
 #[test]
 fn refused_post_creates_nothing() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
-    let before = dir.names();
+    let store = Store::new();
+    let server = Server::on(&store);
+    let before = store.contents();
     refused(&server.post("room", "omri", ""), 400, &["message"]);
     refused(&server.post("room", "", "hi"), 400, &["username"]);
-    assert_eq!(dir.names(), before);
+    assert_eq!(store.contents(), before);
 }
 
 /// What is posted to any name is read from that name and from no other.
 #[test]
 fn any_name_reads_back() {
-    let dir = TempDir::new();
-    let server = Server::on(&dir);
+    let store = Store::new();
+    let server = Server::on(&store);
     let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
     let seen = RefCell::new(HashSet::new());
     let names = "[^\\p{Cc}/]{1,24}".prop_filter("at most 80 bytes", |name| name.len() <= 80);

@@ -4,10 +4,9 @@ mod common;
 
 use common::check::created;
 use common::client::Client;
-use common::dir::TempDir;
 use common::eventually;
 use common::server::{FORM, Server, form};
-use std::fs::File;
+use common::store::Store;
 use std::time::Duration;
 
 const LOG: &str = "/chat/room";
@@ -21,22 +20,12 @@ const LINGER: Duration = Duration::from_secs(1);
 /// The drain has a deadline of 10 s; some more for a busy machine.
 const DRAIN: Duration = Duration::from_secs(15);
 
-/// A post whose head the server has read: it waits for the body.
-fn half_post(server: &Server, body: &str) -> Client {
-    let mut client = server.connect();
-    let length = body.len();
-    let head = format!("POST {LOG} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n");
-    client.send(format!("{head}Expect: 100-continue\r\n{}: {}\r\n\r\n", FORM.0, FORM.1).as_bytes());
-    assert_eq!(client.head().expect("an interim answer").status, 100);
-    client
-}
-
 /// Both signals end a server that has nothing to do, at once and with exit code 0.
 #[test]
 fn idle() {
     for signal in ["TERM", "INT"] {
-        let dir = TempDir::new();
-        let mut server = Server::on(&dir);
+        let store = Store::new();
+        let mut server = Server::on(&store);
         server.say("room", "omri", "hi");
         server.signal(signal);
         assert_eq!(server.exit(AT_ONCE).code(), Some(0), "SIG{signal}");
@@ -46,8 +35,8 @@ fn idle() {
 /// Connections that are kept alive do not hold it up; they are closed.
 #[test]
 fn kept_alive() {
-    let dir = TempDir::new();
-    let mut server = Server::on(&dir);
+    let store = Store::new();
+    let mut server = Server::on(&store);
     let mut clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
     for client in &mut clients {
         assert_eq!(client.request("GET", LOG, &[], b"").status, 200);
@@ -60,46 +49,26 @@ fn kept_alive() {
 /// A post in flight is finished: its body is still read, stored and acknowledged.
 #[test]
 fn in_flight() {
-    let dir = TempDir::new();
-    let mut server = Server::on(&dir);
+    let store = Store::new();
+    let mut server = Server::on(&store);
     let body = form("omri", "in flight");
-    let mut client = half_post(&server, &body);
+    let mut client = server.half_post("room", &body);
     server.signal("TERM");
     eventually("no new connections", || Client::try_connect(server.address).is_err());
     client.send(body.as_bytes());
     let posted = created(&client.answer("POST").expect("an answer"));
-    assert_eq!(dir.read("room.log"), posted.line.as_bytes());
+    assert_eq!(store.log("room"), posted.line.as_bytes());
     assert!(client.ends(), "and then the connection is closed");
-    assert_eq!(server.exit(AT_ONCE).code(), Some(0));
-}
-
-/// A post that waits for another writer's lock is finished too.
-#[test]
-fn waiting_for_a_lock() {
-    let dir = TempDir::new();
-    let mut server = Server::on(&dir);
-    let first = server.say("room", "omri", "first");
-    let lock = File::open(dir.file("room.log")).expect("the log");
-    lock.lock().expect("locked");
-    let body = form("omri", "in flight");
-    let mut client = half_post(&server, &body);
-    client.send(body.as_bytes());
-    server.signal("TERM");
-    eventually("no new connections", || Client::try_connect(server.address).is_err());
-    drop(lock);
-    let posted = created(&client.answer("POST").expect("an answer"));
-    assert_eq!(dir.read("room.log"), (first.line + &posted.line).as_bytes());
     assert_eq!(server.exit(AT_ONCE).code(), Some(0));
 }
 
 /// The drain has a deadline: clients that never finish are left behind, still exit code 0.
 #[test]
 fn never_finished() {
-    let dir = TempDir::new();
-    std::fs::write(dir.file("large.log"), ("x".repeat(999) + "\n").repeat(50_000))
-        .expect("written");
-    let mut server = Server::on(&dir);
-    let _half_body = half_post(&server, "username=omri&message=never");
+    let store = Store::new();
+    store.fill_lines("large", 50_000, 1_000);
+    let mut server = Server::on(&store);
+    let _half_body = server.half_post("room", "username=omri&message=never");
     let mut half_head = server.connect();
     half_head.send(b"GET /chat/room HTTP/1.1\r\nHost");
     let _silent = server.connect();
@@ -108,25 +77,24 @@ fn never_finished() {
     assert_eq!(reader.head().expect("a head").status, 200);
     server.signal("TERM");
     assert_eq!(server.exit(DRAIN).code(), Some(0));
-    assert!(!dir.file("room.log").exists(), "half a post is none");
+    assert_eq!(store.rooms(), ["large"], "half a post is none");
 }
 
 /// Posts that go on while the server stops are acknowledged and stored, or neither.
 #[test]
 fn under_load() {
-    let dir = TempDir::new();
-    let mut server = Server::on(&dir);
+    let store = Store::new();
+    let mut server = Server::on(&store);
     let acknowledged: Vec<String> = std::thread::scope(|scope| {
         let address = server.address;
         let posters: Vec<_> =
             (0..4).map(|poster| scope.spawn(move || post_until_gone(address, poster))).collect();
-        let lines = |dir: &TempDir| std::fs::read(dir.file("room.log")).unwrap_or_default().len();
-        eventually("some posts", || lines(&dir) > 5_000);
+        eventually("some posts", || server.head(LOG).cursor().length > 5_000);
         server.signal("TERM");
         assert_eq!(server.exit(DRAIN).code(), Some(0));
         posters.into_iter().flat_map(|poster| poster.join().expect("posted")).collect()
     });
-    let log = String::from_utf8(dir.read("room.log")).expect("UTF-8");
+    let log = String::from_utf8(store.log("room")).expect("UTF-8");
     let mut stored: Vec<&str> = log.split_inclusive('\n').collect();
     let mut lines: Vec<&str> = acknowledged.iter().map(String::as_str).collect();
     stored.sort_unstable();
@@ -152,8 +120,8 @@ fn post_until_gone(address: std::net::SocketAddr, poster: usize) -> Vec<String> 
 /// its client got no answer, and a proxy made a 502 of it. It is read and answered first.
 #[test]
 fn arrived_as_the_linger_ended() {
-    let dir = TempDir::new();
-    let mut server = Server::on(&dir);
+    let store = Store::new();
+    let mut server = Server::on(&store);
     let mut clients: Vec<_> = (0..50).map(|_| server.connect()).collect();
     for client in &mut clients {
         assert_eq!(client.request("GET", LOG, &[], b"").status, 200);
@@ -174,5 +142,5 @@ fn arrived_as_the_linger_ended() {
         created(&client.answer("POST").expect("an answer"));
     }
     assert_eq!(server.exit(DRAIN).code(), Some(0));
-    assert_eq!(dir.read("room.log").iter().filter(|&&byte| byte == b'\n').count(), 50);
+    assert_eq!(store.log("room").iter().filter(|&&byte| byte == b'\n').count(), 50);
 }

@@ -4,23 +4,23 @@ mod common;
 
 use common::check::{created, parse_line};
 use common::client::Cursor;
-use common::dir::TempDir;
 use common::eventually;
 use common::server::{FORM, Posted, Server, Setup, form};
+use common::store::Store;
 use std::collections::{HashMap, HashSet};
 use std::thread;
 
 const LOG: &str = "/chat/room";
 
-fn two(dir: &TempDir) -> [Server; 2] {
-    [Setup::on(dir).name("left").start(), Setup::on(dir).name("right").start()]
+fn two(store: &Store) -> [Server; 2] {
+    [Setup::on(store).name("left").start(), Setup::on(store).name("right").start()]
 }
 
 /// Every server gives and takes the same cursors.
 #[test]
 fn same_cursors() {
-    let dir = TempDir::new();
-    let [left, right] = two(&dir);
+    let store = Store::new();
+    let [left, right] = two(&store);
     let posted = left.say("room", "omri", "hi");
     eventually("the other server has the line", || right.get(LOG).etag() == posted.etag);
     let same = right.get_with(LOG, &[("If-None-Match", &posted.etag)]);
@@ -39,8 +39,8 @@ fn same_cursors() {
 /// A line that one server acknowledged is read from the other at once.
 #[test]
 fn read_after_the_other_acknowledged() {
-    let dir = TempDir::new();
-    let servers = two(&dir);
+    let store = Store::new();
+    let servers = two(&store);
     let mut log = String::new();
     let mut clients = [servers[0].connect(), servers[1].connect()];
     for number in 0..100 {
@@ -57,23 +57,23 @@ fn read_after_the_other_acknowledged() {
 /// A log that is rotated under two servers is a new one for both.
 #[test]
 fn rotated_under_both() {
-    let dir = TempDir::new();
-    let [left, right] = two(&dir);
+    let store = Store::new();
+    let [left, right] = two(&store);
     left.say("room", "omri", "first");
     let old = right.say("room", "omri", "second");
-    std::fs::rename(dir.file("room.log"), dir.file("room.log.1")).expect("rotated");
+    store.rotate("room");
     let new = left.say("room", "omri", "third");
     assert_ne!(new.cursor.epoch, old.cursor.epoch);
     eventually("the other server has the new log", || right.get(LOG).etag() == new.etag);
     let next = right.say("room", "omri", "fourth");
-    assert_eq!(dir.read("room.log"), (new.line + &next.line).as_bytes());
+    assert_eq!(store.log("room"), (new.line + &next.line).as_bytes());
 }
 
 /// Posts interleaved on two servers: each 201 is one line of the log, at its cursor, in order.
 #[test]
 fn interleaved() {
-    let dir = TempDir::new();
-    let servers = two(&dir);
+    let store = Store::new();
+    let servers = two(&store);
     let (clients, lines) = (8, 100);
     let posted: Vec<Vec<Posted>> = thread::scope(|scope| {
         let threads: Vec<_> = (0..clients)
@@ -90,7 +90,7 @@ fn interleaved() {
         readers.into_iter().for_each(|reader| reader.join().expect("read"));
         posted
     });
-    let log = dir.read("room.log");
+    let log = store.log("room");
     let text = std::str::from_utf8(&log).expect("UTF-8");
     for server in &servers {
         assert!(server.get(LOG).body == log);
@@ -141,8 +141,8 @@ fn grows(server: &Server) {
 /// Two servers that create the same rooms at the same moment lose none of their first lines.
 #[test]
 fn first_lines_together() {
-    let dir = TempDir::new();
-    let servers = two(&dir);
+    let store = Store::new();
+    let servers = two(&store);
     thread::scope(|scope| {
         for server in &servers {
             scope.spawn(move || {
@@ -153,31 +153,31 @@ fn first_lines_together() {
         }
     });
     for number in 0..50 {
-        let log = String::from_utf8(dir.read(&format!("room{number}.log"))).expect("UTF-8");
-        assert_eq!(log.lines().count(), 2, "room{number}");
+        let log = servers[number % 2].get(&format!("/chat/room{number}"));
+        assert_eq!(log.text().lines().count(), 2, "room{number}");
     }
 }
 
 /// Any server takes over from any other: one is gone, its cursor goes on at the next.
 #[test]
 fn take_over() {
-    let dir = TempDir::new();
-    let [mut left, right] = two(&dir);
+    let store = Store::new();
+    let [mut left, right] = two(&store);
     left.say("room", "omri", "first");
     let seen = left.say("room", "omri", "second");
     left.kill();
     let news = right.say("room", "dana", "third");
     let range = format!("bytes={}-", seen.cursor.length);
     assert_eq!(right.get_with(LOG, &[("Range", &range)]).text(), news.line);
-    let left = Server::on(&dir);
+    let left = Server::on(&store);
     assert_eq!(left.get(LOG).etag(), news.etag);
 }
 
 /// Posts to many rooms from many clients of both servers are each where they belong.
 #[test]
 fn many_rooms() {
-    let dir = TempDir::new();
-    let servers = two(&dir);
+    let store = Store::new();
+    let servers = two(&store);
     let rooms = 150;
     thread::scope(|scope| {
         for poster in 0..4 {

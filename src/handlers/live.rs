@@ -51,7 +51,10 @@ pub async fn subscribe(
     };
     // Watched first and looked at then, so that no growth falls between.
     let room = app.rooms.watch(&room);
-    let now = room.room().snapshot().await?;
+    let now = match after {
+        Resume::At(Some(cursor)) => room.room().snapshot_reaching(cursor).await?,
+        _ => room.room().snapshot().await?,
+    };
     let (start, reset) = match after {
         Resume::At(Some(cursor)) if resumes(cursor, &now).await? => (cursor.length, false),
         Resume::At(_) => (beginning(&now, query.tail).await?, true),
@@ -70,6 +73,7 @@ pub async fn subscribe(
     })))
 }
 
+#[derive(Clone, Copy)]
 enum Resume {
     /// No cursor was given.
     Anew,

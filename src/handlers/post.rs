@@ -15,8 +15,8 @@ use crate::form::{FormType, required};
 use crate::handlers::{App, Response, TEXT, respond};
 use crate::line::Post;
 use crate::name::RoomName;
-use crate::room::Stored;
 use crate::route::MessageField;
+use crate::store::batch::Stored;
 
 /// The most bytes that a posted body may have.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;

@@ -12,7 +12,6 @@ use crate::error::Error;
 use crate::handlers::{App, NO_CACHE, Response, TEXT, respond};
 use crate::name::RoomName;
 use crate::route::ReadQuery;
-use crate::store::blocking;
 use crate::store::snapshot::Snapshot;
 
 /// Sends the log as it is at this moment.
@@ -73,8 +72,7 @@ async fn log(snapshot: &Arc<Snapshot>, range: Range<u64>) -> Result<Body, Error>
         && !range.is_empty()
         && !log.is_loaded(range.start, length)
     {
-        let (log, start) = (log.clone(), range.start);
-        blocking(move || log.load(start, length)).await?;
+        log.load(range.start, length).await?;
     }
     Ok(Body::of_log(snapshot, range))
 }

@@ -12,7 +12,7 @@ use crate::body::Body;
 use crate::error::Error;
 use crate::handlers::{App, Response, TEXT, respond};
 use crate::report;
-use crate::store::{StoreError, blocking};
+use crate::store::StoreError;
 
 /// For how long one test of the store answers everyone who asks.
 const HEALTH_LASTS: Duration = Duration::from_secs(1);
@@ -46,8 +46,7 @@ pub async fn health(app: &Arc<App>) -> Result<Response, Error> {
 }
 
 async fn probe(app: &Arc<App>) -> Result<(), StoreError> {
-    let probing = app.clone();
-    let probe = blocking(move || probing.rooms.directory().probe());
+    let probe = app.rooms.store().probe();
     timeout(HEALTH_WAIT, probe).await.unwrap_or(Err(StoreError::Failed("no answer in time".into())))
 }
 

@@ -26,7 +26,7 @@ pub enum Kind {
 pub struct Frame {
     /// How it is framed.
     pub kind: Kind,
-    /// Which open log it is of: a [`crate::store::log::Log::number`].
+    /// Which open log it is of: a [`crate::store::snapshot::Log::number`].
     pub log: u64,
     /// Which bytes of the log it carries.
     pub range: Range<u64>,

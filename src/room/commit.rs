@@ -1,20 +1,24 @@
 //! Group commit: one write and one sync serve every post that waits.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hyper::body::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use crate::cursor::Cursor;
 use crate::line::Post;
 use crate::report;
-use crate::room::batch::{AFTER_BYTES_MAX, Answer, Batch, Once, Waiting, find};
 use crate::room::{BLOCKING_THREADS, Room};
-use crate::store::append::{self, Appender};
-use crate::store::{StoreError, blocking, lock};
+use crate::store::batch::{AFTER_BYTES_MAX, Answer, Batch, Once, Waiting, Written, find};
+use crate::store::file::append::{self, Appender, Locked};
+use crate::store::place::Place;
+use crate::store::{StoreError, lock};
 
 /// How long a post waits for a room that another program has locked.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
@@ -83,7 +87,7 @@ impl Room {
 
     /// Searches the log for the post, without the lock, as far as it goes now.
     async fn search(self: &Arc<Room>, post: &Post, after: Cursor) -> Result<Once, StoreError> {
-        let now = self.snapshot().await?;
+        let now = self.snapshot_reaching(after).await?;
         let searched = now.cursor;
         let same_log = after.length == 0 || after.epoch == searched.epoch;
         if !same_log
@@ -94,10 +98,10 @@ impl Room {
         }
         let lines = match now.log() {
             Some(log) if after.length < searched.length => {
-                let (log, range) = (log.clone(), after.length..searched.length);
+                let range = after.length..searched.length;
                 match log.piece(range.clone()) {
                     Some(lines) if lines.len() as u64 == range.end - range.start => lines,
-                    _ => blocking(move || log.read_all(range)).await?,
+                    _ => log.read_all(range).await?,
                 }
             }
             _ => Default::default(),
@@ -110,37 +114,58 @@ impl Room {
         let mut queue = lock(&self.commits.queue);
         queue.waiting.push(waiting);
         if !std::mem::replace(&mut queue.committing, true) {
-            self.shared.committing.fetch_add(1, Ordering::Relaxed);
-            let room = self.clone();
-            tokio::task::spawn_blocking(move || room.commit_all());
+            self.start_commits();
+        }
+    }
+
+    /// Sees that what waits is committed; the queue says already that it is.
+    fn start_commits(self: &Arc<Room>) {
+        self.shared.committing.fetch_add(1, Ordering::Relaxed);
+        let room = self.clone();
+        match &self.place {
+            Place::File(path) => {
+                let path = path.clone();
+                drop(tokio::task::spawn_blocking(move || room.commit_all(path)));
+            }
+            #[cfg(feature = "mysql")]
+            Place::Rows(rows) => {
+                let rows = rows.clone();
+                drop(tokio::spawn(async move { room.commit_rows(&rows).await }));
+            }
         }
     }
 
     /// Commits until nobody waits; on a thread that may block. Where more rooms
     /// commit than there are threads, the next batch goes to the end of the line.
-    fn commit_all(self: Arc<Room>) {
+    fn commit_all(self: Arc<Room>, path: PathBuf) {
         let _unwinding = Restart(self.clone());
         loop {
             self.gather();
-            let Some(posts) = self.commit() else {
+            let Some(posts) = self.commit(&path) else {
                 self.shared.committing.fetch_sub(1, Ordering::Relaxed);
                 self.commit_later();
                 return;
             };
-            let mut queue = lock(&self.commits.queue);
-            queue.last = Some((posts, Instant::now()));
-            if queue.waiting.is_empty() {
-                queue.committing = false;
-                self.shared.committing.fetch_sub(1, Ordering::Relaxed);
+            if !self.goes_on(posts) {
                 return;
             }
-            drop(queue);
             if self.shared.committing.load(Ordering::Relaxed) > BLOCKING_THREADS {
                 let room = self.clone();
-                tokio::task::spawn_blocking(move || room.commit_all());
+                tokio::task::spawn_blocking(move || room.commit_all(path));
                 return;
             }
         }
+    }
+
+    /// A commit of so many posts is done: whether others wait meanwhile.
+    pub(super) fn goes_on(&self, posts: usize) -> bool {
+        let mut queue = lock(&self.commits.queue);
+        queue.last = Some((posts, Instant::now()));
+        if queue.waiting.is_empty() {
+            queue.committing = false;
+            self.shared.committing.fetch_sub(1, Ordering::Relaxed);
+        }
+        queue.committing
     }
 
     /// Where many posted just now, waits a little until as many posts wait: their
@@ -161,8 +186,7 @@ impl Room {
         tokio::spawn(async move {
             sleep(LOCKED_PAUSE).await;
             if self.is_waited_for() {
-                self.shared.committing.fetch_add(1, Ordering::Relaxed);
-                tokio::task::spawn_blocking(move || self.commit_all());
+                self.start_commits();
             }
         });
     }
@@ -183,47 +207,72 @@ impl Room {
 
     /// One commit: lock, write all that wait, unlock, sync, answer; how many posts
     /// that were. `None` where another process holds the lock: nothing was done.
-    fn commit(&self) -> Option<usize> {
+    fn commit(&self, path: &Path) -> Option<usize> {
         let began = Instant::now();
         let mut slot = lock(&self.commits.appender);
         let mut tries = 0;
-        let batch = loop {
-            match append::lock(&self.path, &mut slot) {
-                Ok(Some(mut locked)) => break Batch::write(self.take_waiting(), &mut locked),
+        let (waiting, batch, written) = loop {
+            match append::lock(path, &mut slot) {
+                Ok(Some(mut locked)) => {
+                    let waiting = self.take_waiting();
+                    break match write(&waiting, &mut locked) {
+                        Ok((batch, written)) => (waiting, batch, written),
+                        Err(error) => (waiting, Batch::default(), Written::nothing(error.into())),
+                    };
+                }
                 Ok(None) if tries < LOCK_TRIES => {
                     tries += 1;
                     thread::sleep(LOCK_PAUSE);
                 }
                 Ok(None) => return None,
-                Err(error) => break Batch::refused(self.take_waiting(), error),
+                Err(error) => {
+                    let written = Written::nothing(error.into());
+                    break (self.take_waiting(), Batch::default(), written);
+                }
             }
         };
-        let (start, bytes) = (batch.written.start, batch.written.bytes);
         // Streams see a line as readers do: once it is written.
-        if bytes > 0 && self.is_watched() {
+        if written.bytes > 0 && self.is_watched() {
             self.refresh();
         }
         let synced = match slot.as_mut() {
-            Some(appender) if batch.needs_sync() => appender.sync(&self.path, start),
+            Some(appender) if written.bytes > 0 || batch.confirms_others() => {
+                appender.sync(path, written.start).map_err(StoreError::from)
+            }
             _ => Ok(()),
         };
         drop(slot);
-        let failure = synced.as_ref().err().or(batch.written.error.as_ref());
-        if let Some(error) = failure {
-            self.shared.metrics.store_errors.add(1);
-            report::store_error(&self.path, error);
-        }
-        let answers = batch.answers(synced.as_ref().err());
-        let new = |answer: &Answer| answer.as_ref().is_ok_and(|stored| !stored.before);
-        let stored = answers.iter().filter(|(_, answer)| new(answer)).count();
-        self.shared.metrics.commit(stored, bytes, began.elapsed());
-        let posts = answers.len();
-        answer_all(answers);
+        let posts = waiting.len();
+        self.settle(waiting, batch, &written, synced.err().as_ref(), began);
         Some(posts)
     }
 
+    /// Counts what came of a commit, and answers everyone who waited for it.
+    pub(super) fn settle(
+        &self,
+        waiting: Vec<Waiting>,
+        batch: Batch,
+        written: &Written,
+        unsynced: Option<&StoreError>,
+        began: Instant,
+    ) {
+        if let Some(error) = unsynced.or(written.error.as_ref()) {
+            self.shared.metrics.store_errors.add(1);
+            report::store_error(&self.place, error);
+        }
+        let mut answers = batch.answers(written, unsynced);
+        // Where nothing could be made of the posts, all have the same answer.
+        let refusal = written.error.clone().unwrap_or(StoreError::Busy);
+        answers.resize(waiting.len(), Err(refusal));
+        let new = |answer: &&Answer| answer.as_ref().is_ok_and(|stored| !stored.before);
+        let stored = answers.iter().filter(new).count();
+        self.shared.metrics.commit(stored, written.bytes, began.elapsed());
+        let senders = waiting.into_iter().map(|waiting| waiting.answer);
+        answer_all(senders.zip(answers).collect());
+    }
+
     /// Takes what waits, as much as one write takes.
-    fn take_waiting(&self) -> Vec<Waiting> {
+    pub(super) fn take_waiting(&self) -> Vec<Waiting> {
         let mut queue = lock(&self.commits.queue);
         let mut bytes = 0;
         let fits = queue.waiting.iter().take_while(|waiting| {
@@ -238,9 +287,21 @@ impl Room {
     }
 }
 
+/// Under the lock: writes a line for each post that is not there yet.
+fn write(waiting: &[Waiting], locked: &mut Locked<'_>) -> io::Result<(Batch, Written)> {
+    let now = locked.cursor();
+    let since = match Batch::unread_from(waiting, now) {
+        from if from < now.length => locked.read(from)?.into(),
+        _ => Bytes::new(),
+    };
+    let batch = Batch::new(waiting, now, &since);
+    let written = locked.write(&batch.lines);
+    Ok((batch, written))
+}
+
 /// Should a commit panic, the room goes on: whoever waits is told, and the next
 /// post starts a new thread.
-struct Restart(Arc<Room>);
+pub(super) struct Restart(pub(super) Arc<Room>);
 
 impl Drop for Restart {
     fn drop(&mut self) {

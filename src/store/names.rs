@@ -1,11 +1,11 @@
-//! Friendly names: each server of a store holds one that no other server of it
-//! holds, by an advisory lock that is gone the moment the server is.
+//! Friendly names of servers: one that no other server of the same store holds.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 
-use crate::name::RoomName;
-use crate::store::directory::Directory;
+use crate::store::Store;
+use crate::store::file;
+#[cfg(feature = "mysql")]
+use crate::store::mysql;
 
 /// The names, in the order in which they are given out; then each with a 2, a 3, …
 const NAMES: [&str; 26] = [
@@ -18,34 +18,30 @@ const ROUNDS: usize = 100;
 
 /// A name, held until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
-pub struct Claim {
-    name: String,
-    _lock: File,
+pub enum Claim {
+    /// By the lock of a file.
+    File(file::names::Claim),
+    /// By a lock or a lease in the database.
+    #[cfg(feature = "mysql")]
+    MySql(mysql::names::Claim),
 }
 
 impl Claim {
     /// Claims this name; fails with `AlreadyExists` where another server holds it.
-    pub fn of(directory: &Directory, name: &str) -> io::Result<Claim> {
-        let room = RoomName::new(name)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-        let file = room.to_file_name();
-        let file = file.strip_suffix(".log").unwrap_or(&file);
-        // No room's file begins with a dot.
-        let path = directory.path().join(format!(".server-{file}"));
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Claim { name: name.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::AlreadyExists.into()),
-            Err(TryLockError::Error(error)) => Err(error),
+    pub async fn of(store: &Store, name: &str) -> io::Result<Claim> {
+        match store {
+            Store::Files(directory) => file::names::Claim::of(directory, name).map(Claim::File),
+            #[cfg(feature = "mysql")]
+            Store::MySql(mysql) => mysql::names::Claim::of(mysql, name).await.map(Claim::MySql),
         }
     }
 
     /// Claims the first name that is free.
-    pub fn first_free(directory: &Directory) -> io::Result<Claim> {
+    pub async fn first_free(store: &Store) -> io::Result<Claim> {
         for round in 1..=ROUNDS {
             for name in NAMES {
                 let name = if round == 1 { name.to_owned() } else { format!("{name}-{round}") };
-                match Claim::of(directory, &name) {
+                match Claim::of(store, &name).await {
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     claim => return claim,
                 }
@@ -56,6 +52,19 @@ impl Claim {
 
     /// The name.
     pub fn name(&self) -> &str {
-        &self.name
+        match self {
+            Claim::File(claim) => claim.name(),
+            #[cfg(feature = "mysql")]
+            Claim::MySql(claim) => claim.name(),
+        }
+    }
+
+    /// Gives the name back, for the next server to take.
+    pub async fn release(self) {
+        match self {
+            Claim::File(_) => {}
+            #[cfg(feature = "mysql")]
+            Claim::MySql(claim) => claim.release().await,
+        }
     }
 }

@@ -1,25 +1,20 @@
-//! The state of a log at one look at it: the readers' side, which takes no lock.
+//! The state of a log at one look at it, whichever store it is in.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use hyper::body::Bytes;
 use hyper::header::HeaderValue;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::cursor::Cursor;
-use crate::store::append::{end_of_lines, epoch_of};
-use crate::store::directory::FileId;
-use crate::store::log::{Log, PIECE_BYTES, Usage};
-use crate::store::{StoreError, blocking};
-
-/// Longer than the steps of the clock that file systems stamp changes with.
-const CLOCK_STEP: Duration = Duration::from_millis(50);
-/// How long an unchanged open file stands for its path, should a file system not
-/// stamp a renamed file as changed.
-const NAME_CHECKED: Duration = Duration::from_secs(1);
+use crate::store::file::directory::FileId;
+use crate::store::file::look::{Glance, Open};
+#[cfg(feature = "mysql")]
+use crate::store::mysql;
+use crate::store::window::PIECE_BYTES;
+use crate::store::{StoreError, blocking, file};
 
 /// The state of a log at one look at it.
 #[derive(Debug)]
@@ -28,291 +23,196 @@ pub struct Snapshot {
     pub cursor: Cursor,
     /// The cursor as a header's value, in quotes.
     pub etag: HeaderValue,
-    open: Option<Open>,
+    /// Where the log's bytes are.
+    pub source: Source,
 }
 
-/// A log that has a file.
+/// Where a log's bytes are.
 #[derive(Clone, Debug)]
-struct Open {
-    log: Arc<Log>,
-    stamp: Stamp,
-    /// Whether the file had been left alone for a while when it was looked at, so
-    /// that a change since then must show in its stamp.
-    settled: bool,
-    /// When the path was last seen to name this file.
-    named: Instant,
+pub enum Source {
+    /// Nowhere: nobody has written to the room.
+    Nothing,
+    /// In a file.
+    File(Open),
+    /// In a database.
+    #[cfg(feature = "mysql")]
+    Rows(Arc<mysql::log::Log>),
 }
 
-/// What `stat(2)` says of a file that changes whenever it is written to, cut,
-/// renamed or removed: its size, and when it and its inode were changed, in
-/// seconds and nanoseconds.
+/// An open log: what all its snapshots share.
+#[derive(Clone, Debug)]
+pub enum Log {
+    /// In a file.
+    File(Arc<file::log::Log>),
+    /// In a database.
+    #[cfg(feature = "mysql")]
+    Rows(Arc<mysql::log::Log>),
+}
+
+/// Tells a log from another one that took its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
+pub enum LogId {
+    /// Which file it is.
+    File(FileId),
+    /// Which row of the table of rooms.
+    #[cfg(feature = "mysql")]
+    Row(u64),
 }
 
-/// What `stat(2)` says of a path that has a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Glance {
-    id: FileId,
-    stamp: Stamp,
-}
-
-/// One `stat(2)`, which opens nothing: enough to see whether something changed.
-pub fn glance(path: &Path) -> Option<Glance> {
-    let meta = fs::metadata(path).ok()?;
-    Some(Glance { id: FileId::of(&meta), stamp: Stamp::of(&meta) })
-}
-
-/// What a look at the file gave.
-#[derive(Debug)]
-pub enum Look {
-    /// The state now.
-    Now(Arc<Snapshot>),
-    /// The file has to be opened, or much has to be read: not on an async thread.
-    Open,
-}
-
-/// Looks at the file with one `stat(2)`, and where it has grown a little, reads
-/// what came. This is what the page cache answers in a microsecond, so it may be
-/// done on an async thread.
-pub fn look(path: &Path, known: Option<&Arc<Snapshot>>) -> io::Result<Look> {
-    if let Some(known) = known
-        && known.open.as_ref().is_some_and(Open::is_unchanged)
-    {
-        return Ok(Look::Now(known.clone()));
+impl Default for Snapshot {
+    /// The empty log.
+    fn default() -> Snapshot {
+        Snapshot::new(Cursor::default(), Source::Nothing)
     }
-    let meta = match fs::metadata(path) {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Look::Now(match known {
-                Some(known) if known.open.is_none() => known.clone(),
-                _ => Arc::new(Snapshot::new(Cursor::default(), None)),
-            }));
-        }
-        Err(error) => return Err(error),
-    };
-    match known.and_then(|known| known.look_again(&meta).transpose()).transpose()? {
-        Some(now) => Ok(Look::Now(Arc::new(now))),
-        None => Ok(Look::Open),
-    }
-}
-
-/// Opens the file and reads the end of it. Blocks.
-pub fn open(path: &Path, usage: &Arc<Usage>) -> io::Result<Arc<Snapshot>> {
-    let file = match fs::metadata(path) {
-        // A pipe or a device of this name would block, or never end.
-        Ok(meta) if !meta.is_file() => {
-            return Err(io::Error::other("the room's log is not a regular file"));
-        }
-        Ok(_) => File::open(path),
-        Err(error) => Err(error),
-    };
-    let file = match file {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Arc::new(Snapshot::new(Cursor::default(), None)));
-        }
-        Err(error) => return Err(error),
-    };
-    let meta = file.metadata()?;
-    let length = end_of_lines(&file, meta.size())?;
-    let cursor = Cursor { epoch: epoch_of(&file, length)?, length };
-    let log = Log::new(file, FileId::of(&meta), length, usage)?;
-    Ok(Arc::new(Snapshot::new(cursor, Some(Open::new(Arc::new(log), Stamp::of(&meta))))))
 }
 
 impl Snapshot {
-    fn new(cursor: Cursor, open: Option<Open>) -> Snapshot {
+    /// The log in this state.
+    pub fn new(cursor: Cursor, source: Source) -> Snapshot {
         let etag = HeaderValue::try_from(format!("\"{cursor}\""));
-        Snapshot { cursor, etag: etag.unwrap_or(HeaderValue::from_static("\"0-0\"")), open }
+        Snapshot { cursor, etag: etag.unwrap_or(HeaderValue::from_static("\"0-0\"")), source }
+    }
+
+    /// The open log; `None` where nothing was written.
+    pub fn log(&self) -> Option<Log> {
+        match &self.source {
+            Source::Nothing => None,
+            Source::File(open) => Some(Log::File(open.log.clone())),
+            #[cfg(feature = "mysql")]
+            Source::Rows(log) => Some(Log::Rows(log.clone())),
+        }
+    }
+
+    /// Which log it is.
+    pub fn id(&self) -> Option<LogId> {
+        match &self.source {
+            Source::Nothing => None,
+            Source::File(open) => Some(LogId::File(open.log.id)),
+            #[cfg(feature = "mysql")]
+            Source::Rows(log) => Some(LogId::Row(log.room)),
+        }
+    }
+
+    /// What the path of the log's file showed.
+    pub fn glance(&self) -> Option<Glance> {
+        match &self.source {
+            Source::File(open) => Some(open.glance()),
+            _ => None,
+        }
     }
 
     /// Where the last `lines` lines begin.
     pub async fn tail(&self, lines: u64) -> Result<u64, StoreError> {
-        let Some(log) = self.log().cloned() else { return Ok(0) };
+        let Some(log) = self.log() else { return Ok(0) };
         let length = self.cursor.length;
-        match log.tail_in_memory(lines, length) {
+        match tail_in_memory(&log, lines, length) {
             Some(start) => Ok(start),
-            None => blocking(move || log.tail(lines, length)).await,
+            None => log.tail(lines, length).await,
         }
     }
 
     /// Whether a line ends at this length, or the log begins there.
     pub async fn is_line_end(&self, length: u64) -> Result<bool, StoreError> {
         let Some(last) = length.checked_sub(1) else { return Ok(true) };
-        let Some(log) = self.log().filter(|_| length <= self.cursor.length).cloned() else {
+        let Some(log) = self.log().filter(|_| length <= self.cursor.length) else {
             return Ok(false);
         };
         let byte = match log.piece(last..length) {
             Some(byte) => byte,
-            None => blocking(move || log.read(last..length)).await?,
+            None => log.read(last..length).await?,
         };
         Ok(byte == b"\n"[..])
     }
+}
 
-    /// What the path showed at this look.
-    pub fn glance(&self) -> Option<Glance> {
-        self.open.as_ref().map(|open| Glance { id: open.log.id, stamp: open.stamp })
-    }
-
-    /// The open log; `None` where there is no file.
-    pub fn log(&self) -> Option<&Arc<Log>> {
-        self.open.as_ref().map(|open| &open.log)
-    }
-
-    /// The state now that the path's file is this one, where it can be told from
-    /// what is known and from a little that was added.
-    fn look_again(&self, meta: &fs::Metadata) -> io::Result<Option<Snapshot>> {
-        let Some(open) = self.open.as_ref().filter(|open| open.log.id == FileId::of(meta)) else {
-            return Ok(None);
-        };
-        let (old, new) = (open.stamp, Stamp::of(meta));
-        let again = || Some(Open::new(open.log.clone(), new));
-        let torn = old.size != self.cursor.length;
-        if !torn && (old.size, old.modified) == (new.size, new.modified) {
-            return Ok(Some(Snapshot {
-                cursor: self.cursor,
-                etag: self.etag.clone(),
-                open: again(),
-            }));
-        }
-        let grown = new.size > self.cursor.length && new.size - self.cursor.length <= PIECE_BYTES;
-        if !grown || self.cursor.length == 0 {
-            return Ok(None);
-        }
-        let cursor = open.log.grow(self.cursor, new.size)?;
-        Ok(cursor.map(|cursor| Snapshot::new(cursor, again())))
+/// Where the last `lines` lines before `length` begin, where memory tells.
+fn tail_in_memory(log: &Log, lines: u64, length: u64) -> Option<u64> {
+    let start = length.saturating_sub(1) / PIECE_BYTES * PIECE_BYTES;
+    let last = log.piece(start..length)?;
+    let skip = usize::try_from(lines).ok()?;
+    match memchr::memrchr_iter(b'\n', &last).nth(skip) {
+        Some(at) => Some(start + at as u64 + 1),
+        None if start == 0 => Some(0),
+        None => None,
     }
 }
 
-impl Open {
-    fn new(log: Arc<Log>, stamp: Stamp) -> Open {
-        Open { log, stamp, settled: stamp.is_settled(), named: Instant::now() }
-    }
-
-    /// Whether the open file tells, without a look at its path, that all is as it was.
-    fn is_unchanged(&self) -> bool {
-        self.settled
-            && self.named.elapsed() < NAME_CHECKED
-            && Stamp::of_open(&self.log.file) == Some(self.stamp)
-    }
-}
-
-impl Stamp {
-    fn of(meta: &fs::Metadata) -> Stamp {
-        Stamp {
-            size: meta.size(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
+impl Log {
+    /// Tells it from every other log that this process opens.
+    pub fn number(&self) -> u64 {
+        match self {
+            Log::File(log) => log.number,
+            #[cfg(feature = "mysql")]
+            Log::Rows(log) => log.number,
         }
     }
 
-    /// The stamp of an open file: without a path to walk, at a third of the cost.
-    #[allow(clippy::useless_conversion)] // The fields' types differ by the system.
-    fn of_open(file: &File) -> Option<Stamp> {
-        let stat = rustix::fs::fstat(file).ok()?;
-        Some(Stamp {
-            size: u64::try_from(stat.st_size).ok()?,
-            modified: (stat.st_mtime.into(), i64::try_from(stat.st_mtime_nsec).ok()?),
-            changed: (stat.st_ctime.into(), i64::try_from(stat.st_ctime_nsec).ok()?),
-        })
-    }
-
-    /// Whether the last change is so long ago that the next one gets another time.
-    fn is_settled(&self) -> bool {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let changed = Duration::new(self.changed.0.max(0) as u64, self.changed.1 as u32);
-        now.saturating_sub(changed) > CLOCK_STEP
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-    use crate::cursor::Epoch;
-    use crate::testing::Scratch;
-
-    /// What a reader sees, who has looked before.
-    fn seen(path: &Path, known: &mut Option<Arc<Snapshot>>, usage: &Arc<Usage>) -> Cursor {
-        let now = match look(path, known.as_ref()).unwrap() {
-            Look::Now(now) => now,
-            Look::Open => open(path, usage).unwrap(),
-        };
-        let cursor = now.cursor;
-        *known = Some(now);
-        cursor
-    }
-
-    fn append(path: &Path, text: &str) {
-        let file = File::options().create(true).append(true).open(path);
-        file.unwrap().write_all(text.as_bytes()).unwrap();
-    }
-
-    #[test]
-    fn every_change_is_seen_at_the_next_look() {
-        let scratch = Scratch::new();
-        let path = scratch.path("a.log");
-        let (usage, mut known) = (Arc::default(), None);
-        let at = |first: &str, length| Cursor { epoch: Epoch::of(first.as_bytes()), length };
-        assert_eq!(seen(&path, &mut known, &usage), at("", 0));
-        append(&path, "to");
-        assert_eq!(seen(&path, &mut known, &usage), at("", 0));
-        append(&path, "rn\none");
-        assert_eq!(seen(&path, &mut known, &usage), at("torn", 5));
-        append(&path, "\n");
-        assert_eq!(seen(&path, &mut known, &usage), at("torn", 9));
-        append(&path, &"x\n".repeat(100_000));
-        assert_eq!(seen(&path, &mut known, &usage), at("torn", 200_009));
-        fs::write(&path, "new\n").unwrap();
-        assert_eq!(seen(&path, &mut known, &usage), at("new", 4));
-        fs::write(&path, "NEW\nand longer\n").unwrap();
-        assert_eq!(seen(&path, &mut known, &usage), at("NEW", 15));
-        fs::rename(&path, scratch.path("a.log.1")).unwrap();
-        assert_eq!(seen(&path, &mut known, &usage), at("", 0));
-        fs::rename(scratch.path("a.log.1"), &path).unwrap();
-        assert_eq!(seen(&path, &mut known, &usage), at("NEW", 15));
-        fs::remove_file(&path).unwrap();
-        assert_eq!(seen(&path, &mut known, &usage), at("", 0));
-        drop(known);
-        assert_eq!(usage.files.load(std::sync::atomic::Ordering::Relaxed), 0);
-        assert_eq!(usage.bytes.load(std::sync::atomic::Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn what_is_in_memory_is_what_is_in_the_file() {
-        let scratch = Scratch::new();
-        let path = scratch.path("a.log");
-        let (usage, mut known) = (Arc::default(), None);
-        let mut text = String::new();
-        for number in 0..300 {
-            let more = format!("{number} {}\n", "x".repeat(number * 7));
-            append(&path, &more);
-            text += &more;
-            seen(&path, &mut known, &usage);
-            let now = known.as_ref().unwrap();
-            let (log, length) = (now.log().unwrap(), now.cursor.length);
-            if number == 150 {
-                log.load(0, length).unwrap();
-            }
-            for start in [0, length / 2, length - 1] {
-                let range = start..length;
-                let read = log.read(range.clone()).unwrap();
-                assert_eq!(read, text.as_bytes()[start as usize..][..read.len()]);
-                assert!(log.piece(range).is_none_or(|piece| piece == read));
-            }
+    /// The bytes of this range that lie in its first piece, where they are in memory.
+    pub fn piece(&self, range: Range<u64>) -> Option<Bytes> {
+        match self {
+            Log::File(log) => log.piece(range),
+            #[cfg(feature = "mysql")]
+            Log::Rows(log) => log.piece(range),
         }
-        assert!(known.unwrap().log().unwrap().piece(0..1).is_some());
     }
 
-    #[test]
-    fn what_is_no_regular_file_is_refused() {
-        let scratch = Scratch::new();
-        fs::create_dir(scratch.path("a.log")).unwrap();
-        assert!(open(&scratch.path("a.log"), &Arc::default()).is_err());
+    /// Begins to read the bytes of this range that lie in its first piece.
+    pub fn start_reading(&self, range: Range<u64>) -> JoinHandle<Result<Bytes, StoreError>> {
+        match self.clone() {
+            Log::File(log) => spawn_blocking(move || log.read(range).map_err(StoreError::from)),
+            #[cfg(feature = "mysql")]
+            Log::Rows(log) => tokio::spawn(async move { log.read(range).await }),
+        }
+    }
+
+    /// The bytes of this range that lie in its first piece, from the store.
+    pub async fn read(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        self.start_reading(range).await.unwrap_or_else(|panic| Err(io::Error::other(panic).into()))
+    }
+
+    /// The bytes of this range, which must be short, from the store.
+    pub async fn read_all(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        match self.clone() {
+            Log::File(log) => blocking(move || log.read_all(range)).await,
+            #[cfg(feature = "mysql")]
+            Log::Rows(log) => log.read_all(range).await,
+        }
+    }
+
+    /// Begins to read whole lines of this range, which begins and ends where lines do:
+    /// about a mebibyte of them, at least one.
+    pub fn start_lines(&self, range: Range<u64>) -> JoinHandle<Result<Bytes, StoreError>> {
+        match self.clone() {
+            Log::File(log) => spawn_blocking(move || log.lines(range)),
+            #[cfg(feature = "mysql")]
+            Log::Rows(log) => tokio::spawn(async move { log.lines(range).await }),
+        }
+    }
+
+    /// Where the last `lines` lines before `length` begin, as the store has them.
+    pub async fn tail(&self, lines: u64, length: u64) -> Result<u64, StoreError> {
+        match self.clone() {
+            Log::File(log) => blocking(move || log.tail(lines, length)).await,
+            #[cfg(feature = "mysql")]
+            Log::Rows(log) => log.tail(lines, length).await,
+        }
+    }
+
+    /// Whether everything from `start` to the end is in memory, or too large for it.
+    pub fn is_loaded(&self, start: u64, length: u64) -> bool {
+        match self {
+            Log::File(log) => log.is_loaded(start, length),
+            #[cfg(feature = "mysql")]
+            Log::Rows(log) => log.is_loaded(start, length),
+        }
+    }
+
+    /// Brings everything from `start` to the end into memory.
+    pub async fn load(&self, start: u64, length: u64) -> Result<(), StoreError> {
+        match self.clone() {
+            Log::File(log) => blocking(move || log.load(start, length)).await,
+            #[cfg(feature = "mysql")]
+            Log::Rows(log) => log.load(start, length).await,
+        }
     }
 }

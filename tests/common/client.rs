@@ -146,6 +146,24 @@ impl Client {
         Ok(std::mem::take(&mut self.buffer))
     }
 
+    /// Reads a large body without keeping it; gives its length and its last `kept` bytes.
+    pub fn stream(&mut self, target: &str, kept: usize) -> (usize, Vec<u8>) {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+        let head = self.head().expect("a head");
+        assert_eq!(head.status, 200);
+        let length = head.header("content-length").expect("a length");
+        let length: usize = length.parse().expect("a number");
+        let (mut count, mut end) = (0, Vec::new());
+        while count < length {
+            let piece = self.some().expect("more");
+            assert!(!piece.is_empty(), "it ends after {count} of {length} bytes");
+            count += piece.len();
+            end.extend_from_slice(&piece);
+            end.drain(..end.len().saturating_sub(kept));
+        }
+        (count, end)
+    }
+
     /// Whether the server ends the connection, by a close or a reset, within the deadline.
     pub fn ends(&mut self) -> bool {
         self.deadline = Instant::now() + DEADLINE;

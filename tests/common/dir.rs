@@ -1,5 +1,6 @@
 //! Directories of one test each, removed when the test ends.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,12 @@ impl Deref for TempDir {
 
     fn deref(&self) -> &Path {
         &self.0
+    }
+}
+
+impl AsRef<OsStr> for TempDir {
+    fn as_ref(&self) -> &OsStr {
+        self.0.as_os_str()
     }
 }
 

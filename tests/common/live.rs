@@ -3,14 +3,19 @@
 use super::client::{Client, Response};
 use super::random::Random;
 use super::server::{Server, catchat};
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long a stream may be silent: longer than the time between two pings.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// After how long a client repeats what an outage refused.
+pub const AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// Asks for server-sent events.
 pub const EVENTS: (&str, &str) = ("Accept", "text/event-stream");
@@ -82,6 +87,9 @@ impl Live {
     pub fn read(mut client: Client, budget: usize) -> io::Result<Live> {
         client.stream.set_read_timeout(Some(SILENCE))?;
         let head = client.head()?;
+        if head.status == 503 {
+            return Err(io::Error::new(ErrorKind::HostUnreachable, "the store is away"));
+        }
         assert_eq!(head.status, 200, "{head:?}");
         let chunked = head.header("transfer-encoding") == Some("chunked");
         let mut live = Live {
@@ -171,9 +179,13 @@ impl Live {
         self.event().expect("no cut").expect("an event")
     }
 
-    /// The next event must be this line, with its end; gives the cursor after it.
+    /// The next event but for pings must be this line, with its end; gives the
+    /// cursor after it.
     pub fn expect_line(&mut self, line: &str) -> String {
-        let event = self.next();
+        let mut event = self.next();
+        while event.name == "ping" {
+            event = self.next();
+        }
         assert_eq!((event.name.as_str(), event.text()), ("", line.strip_suffix('\n').unwrap()));
         event.id.expect("a cursor")
     }
@@ -238,11 +250,18 @@ pub struct Screen {
     pub log: Vec<u8>,
     pub cursor: Option<String>,
     pub resets: usize,
+    /// Whether the store may be away for a while: then a 503 is a reason to come again.
+    pub through_outages: bool,
     /// The length of the log before what is on the screen.
     base: u64,
 }
 
 impl Screen {
+    /// An empty one, whose store may be away for a while.
+    pub fn through_outages() -> Screen {
+        Screen { through_outages: true, ..Screen::default() }
+    }
+
     /// Opens a stream where this screen ends; only the first `budget` bytes will arrive.
     pub fn resume(&mut self, address: SocketAddr, target: &str, budget: usize) -> io::Result<Live> {
         let cursor = self.cursor.clone();
@@ -253,6 +272,13 @@ impl Screen {
             self.base = length(&live.start);
         }
         Ok(live)
+    }
+
+    /// Who meets an outage comes again after a while, and leaves the processor to others.
+    fn come_again(&self) {
+        if self.through_outages {
+            thread::sleep(AGAIN_AFTER);
+        }
     }
 
     /// Takes one event in.
@@ -299,11 +325,24 @@ impl Screen {
         random: &mut Random,
     ) -> usize {
         let start = Instant::now();
+        let within = if self.through_outages { 4 * SILENCE } else { 2 * SILENCE };
         for cuts in 0.. {
-            assert!(start.elapsed() < 2 * SILENCE, "{end:?} does not come in {cuts} streams");
+            let (resets, at) = (self.resets, &self.cursor);
+            assert!(
+                start.elapsed() < within,
+                "{end:?} does not come in {cuts} streams, {resets} resets, at {at:?}"
+            );
             let budget = random.in_range(1..30_000);
             let address = *random.of(&servers());
-            let Ok(mut live) = self.resume(address, target, budget) else { continue };
+            let mut live = match self.resume(address, target, budget) {
+                Ok(live) => live,
+                Err(error) => {
+                    let away = error.kind() == ErrorKind::HostUnreachable;
+                    assert!(!away || self.through_outages, "{error}");
+                    self.come_again();
+                    continue;
+                }
+            };
             match self.read_until(&mut live, end) {
                 Ok(()) => return cuts,
                 Err(error) => assert!(!super::client::is_timeout(&error), "{error}"),
@@ -325,10 +364,10 @@ pub fn unquoted(etag: &str) -> &str {
 }
 
 /// A server whose kernel tells it nothing of what others append.
-pub fn without_notices(dir: &Path) -> Server {
+pub fn without_notices(store: impl AsRef<OsStr>) -> Server {
     let mut command = catchat();
     command.env("CATCHAT_NOTIFY", "off");
-    Server::spawn(command.args(["--listen", "127.0.0.1:0", "--store"]).arg(dir))
+    Server::spawn(command.args(["--listen", "127.0.0.1:0", "--store"]).arg(store.as_ref()))
 }
 
 /// Appends bytes as a script does: under the lock, in one write.

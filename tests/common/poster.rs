@@ -3,11 +3,12 @@
 use super::DEADLINE;
 use super::check::parse_line;
 use super::client::{Client, is_timeout};
-use super::live::unquoted;
+use super::live::{AGAIN_AFTER, unquoted};
 use super::random::Random;
 use super::server::{FORM, form};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Instant;
 
 /// Posts each message exactly once, on servers that come and go.
@@ -17,12 +18,19 @@ pub struct Poster {
     pub after: String,
     /// How often a repeat found its line.
     pub found: usize,
+    /// Whether the store may be away for a while: then a 503 is a reason to repeat.
+    pub through_outages: bool,
 }
 
 impl Poster {
     /// A poster to a room that is empty.
     pub fn new(username: &str) -> Poster {
-        Poster { username: username.to_string(), after: "0-0".to_string(), found: 0 }
+        Poster {
+            username: username.to_string(),
+            after: "0-0".to_string(),
+            found: 0,
+            through_outages: false,
+        }
     }
 
     /// The form that is sent, again and again the same.
@@ -36,6 +44,10 @@ impl Poster {
         let target = format!("/chat/{room}");
         let mut client = Client::try_connect(to)?;
         let answer = client.try_request("POST", &target, &[FORM], body.as_bytes())?;
+        if self.through_outages && answer.status == 503 {
+            assert!(answer.header("retry-after").is_some(), "{answer:?}");
+            return Err(ErrorKind::HostUnreachable.into());
+        }
         assert!(matches!(answer.status, 200 | 201), "{answer:?} {:?}", answer.text());
         assert!(answer.text().ends_with(&format!("{}: {message}\n", self.username)));
         self.found += usize::from(answer.status == 200);
@@ -57,6 +69,9 @@ impl Poster {
             match self.try_post(*random.of(&servers()), room, message) {
                 Ok(line) => return line,
                 Err(error) => assert!(!is_timeout(&error), "{error}"),
+            }
+            if self.through_outages {
+                thread::sleep(AGAIN_AFTER);
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use super::client::{Client, Cursor, Response};
 use super::{DEADLINE, check, tool_command};
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -40,17 +40,17 @@ pub fn catchat() -> Command {
 }
 
 fn clean(command: &mut Command) {
-    for variable in ["CATCHAT_LISTEN", "CATCHAT_STORE", "CATCHAT_NAME", "CATCHAT_TIMEOUT_MS"] {
-        command.env_remove(variable);
+    for variable in ["LISTEN", "STORE", "STORE_FILE", "NAME", "TIMEOUT_MS", "NOTIFY"] {
+        command.env_remove(format!("CATCHAT_{variable}"));
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
 }
 
 impl Setup {
-    /// A server on a free port over the logs in this directory.
-    pub fn on(dir: &Path) -> Setup {
-        let dir = dir.to_str().expect("a path in UTF-8");
-        let args = ["--listen", "127.0.0.1:0", "--store", dir];
+    /// A server on a free port over the logs in this store.
+    pub fn on(store: impl AsRef<OsStr>) -> Setup {
+        let store = store.as_ref().to_str().expect("a store in UTF-8");
+        let args = ["--listen", "127.0.0.1:0", "--store", store];
         Setup { args: args.map(String::from).to_vec(), timeout_ms: None, ulimit: None }
     }
 
@@ -92,9 +92,9 @@ impl Setup {
 }
 
 impl Server {
-    /// A server on this directory with nothing special.
-    pub fn on(dir: &Path) -> Server {
-        Setup::on(dir).start()
+    /// A server on this store with nothing special.
+    pub fn on(store: impl AsRef<OsStr>) -> Server {
+        Setup::on(store).start()
     }
 
     /// Starts any command that is a server in the end.
@@ -168,6 +168,17 @@ impl Server {
     /// Posts what must be taken, and checks the answer.
     pub fn say(&self, room: &str, username: &str, message: &str) -> Posted {
         check::created(&self.post(room, username, message))
+    }
+
+    /// A post whose head the server has read: it waits for the body.
+    pub fn half_post(&self, room: &str, body: &str) -> Client {
+        let mut client = self.connect();
+        let length = body.len();
+        let head = format!("POST /chat/{room} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n");
+        let rest = format!("Expect: 100-continue\r\n{}: {}\r\n\r\n", FORM.0, FORM.1);
+        client.send((head + &rest).as_bytes());
+        assert_eq!(client.head().expect("an interim answer").status, 100);
+        client
     }
 
     /// The value of a sample in the metrics, 0 where it is not there.

@@ -113,6 +113,11 @@ class Server:
         stamps = (time.strftime("%Y-%m-%d %H:%M:%S", moment) for moment in times)
         self.append(room, "".join(f"[{at}] omri: line {first + index}\n" for index, at in enumerate(stamps)))
 
+    def etag(self, room):
+        """The room's cursor."""
+        with urllib.request.urlopen(f"{self.url}/chat/{urllib.parse.quote(room, safe='')}?tail=0", timeout=DEADLINE_S) as answer:
+            return answer.headers["ETag"].strip('"')
+
     def post(self, room, username, message):
         """Posts as curl does."""
         body = urllib.parse.urlencode({"username": username, "message": message}).encode()

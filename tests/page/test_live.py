@@ -112,7 +112,7 @@ def test_a_restart_under_the_page_loses_and_doubles_nothing(server, open_page, e
         expect(who.texts).to_have_text(shown)
 
 
-def test_the_name_changes_when_another_server_takes_over(server, open_page):
+def test_16_the_name_changes_when_another_server_takes_over(server, open_page):
     server.stop()
     server.start("--name", "first")
     page = open_page("general", "mira")
@@ -127,7 +127,7 @@ def test_the_name_changes_when_another_server_takes_over(server, open_page):
     expect(page.texts).to_have_text(["hello, second"])
 
 
-def test_a_post_whose_answer_is_lost_is_in_the_log_once(proxy, server, open_through):
+def test_12_a_post_whose_answer_is_lost_is_in_the_log_once(proxy, server, open_through):
     page = open_through("general", "mira")
     lost = []
 
@@ -201,7 +201,7 @@ def test_two_tabs_with_the_same_waiting_message_post_it_once(server, browser, op
     assert server.messages("general") == ["mira: ok", "mira: ok"]
 
 
-def test_behind_a_proxy_that_holds_streams_back_it_polls(server, browser):
+def test_14_behind_a_proxy_that_holds_streams_back_it_polls(server, browser):
     context = browser()
     held = []
     context.route("**/chat/general?after=*", lambda route: held.append(route))
@@ -226,7 +226,7 @@ def test_a_stream_that_is_refused_leaves_polling(server, browser):
         expect(page.texts.last).to_have_text(f"line {number}", timeout=2000)
 
 
-def test_a_dead_stream_that_nobody_closed_is_noticed(proxy, server, browser):
+def test_13_a_dead_stream_that_nobody_closed_is_noticed(proxy, server, browser):
     context = browser()
     page = ChatPage(context, f"http://127.0.0.1:{proxy.port}/general", clock=True)
     page.live()

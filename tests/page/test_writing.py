@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from conftest import ChatPage, until
 
 
-def test_the_name_is_asked_once_and_easily_changed(server, browser, open_page):
+def test_10_the_name_is_asked_once_and_easily_changed(server, browser, open_page):
     context = browser()
     page = open_page("general", context=context)
     expect(page.username).to_be_focused()
@@ -28,7 +28,7 @@ def test_the_name_is_asked_once_and_easily_changed(server, browser, open_page):
     assert server.messages("kitchen") == ["omri the second: hello"]
 
 
-def test_each_room_keeps_its_draft(browser, open_page):
+def test_10_each_room_keeps_its_draft(browser, open_page):
     context = browser()
     kitchen, garden = open_page("kitchen", context=context), open_page("garden", context=context)
     kitchen.message.fill("half a thou")
@@ -39,7 +39,7 @@ def test_each_room_keeps_its_draft(browser, open_page):
     expect(garden.message).to_have_value("another\none")
 
 
-def test_enter_sends_and_shift_enter_breaks_the_line(server, open_page):
+def test_11_enter_sends_and_shift_enter_breaks_the_line(server, open_page):
     page = open_page("general", "omri")
     page.message.press("Enter")
     page.message.press_sequentially("one")
@@ -52,7 +52,7 @@ def test_enter_sends_and_shift_enter_breaks_the_line(server, open_page):
     assert server.messages("general") == ["omri: one⏎two"]
 
 
-def test_on_a_touch_screen_enter_breaks_the_line(server, open_page):
+def test_11_on_a_touch_screen_enter_breaks_the_line(server, open_page):
     page = open_page("general", "omri", has_touch=True, is_mobile=True, viewport={"width": 390, "height": 780})
     page.message.press_sequentially("one")
     page.message.press("Enter")
@@ -62,7 +62,7 @@ def test_on_a_touch_screen_enter_breaks_the_line(server, open_page):
     assert server.messages("general") == ["omri: one⏎two"]
 
 
-def test_the_keyboard_alone_suffices(server, open_page):
+def test_17_the_keyboard_alone_suffices(server, open_page):
     page = open_page("general", "omri")
     page.username.focus()
     page.tab.keyboard.press("Tab")
@@ -94,7 +94,7 @@ def test_the_same_words_again_before_the_first_are_shown(server, browser):
     assert server.messages("general") == ["omri: ok", "omri: ok"]
 
 
-def test_a_restart_while_a_message_is_being_written(server, open_page):
+def test_12_a_restart_while_a_message_is_being_written(server, open_page):
     page = open_page("general", "omri")
     page.say("before")
     expect(page.texts).to_have_text(["before"])
@@ -116,7 +116,7 @@ def test_a_restart_while_a_message_is_being_written(server, open_page):
     assert server.messages("general") == ["omri: before", "omri: while it was away", "omri: ok", "omri: ok"]
 
 
-def test_a_short_absence_is_not_worth_a_word(server, open_page):
+def test_13_a_short_absence_is_not_worth_a_word(server, open_page):
     page = open_page("general", "omri")
     page.tab.evaluate(
         """() => {
@@ -133,7 +133,7 @@ def test_a_short_absence_is_not_worth_a_word(server, open_page):
     assert page.tab.evaluate("said") == 0
 
 
-def test_one_can_try_again_now(server, open_page):
+def test_13_one_can_try_again_now(server, open_page):
     page = open_page("general", "omri")
     server.kill()
     page.say("patience")
@@ -143,7 +143,7 @@ def test_one_can_try_again_now(server, open_page):
     expect(page.texts).to_have_text(["patience"], timeout=2500)
 
 
-def test_what_waits_survives_the_page(server, browser, open_page):
+def test_12_what_waits_survives_the_page(server, browser, open_page):
     context = browser()
     page = open_page("general", "omri", context=context)
     expect(page.lines).to_have_count(0)
@@ -178,7 +178,7 @@ def test_what_waits_for_a_room_goes_to_no_other(server, browser, open_page):
     expect(open_page("tea: green", context=context).texts).to_have_text(["for the green one"])
 
 
-def test_a_refusal_is_told_in_the_servers_words_and_can_be_mended(server, open_page):
+def test_12_a_refusal_is_told_in_the_servers_words_and_can_be_mended(server, open_page):
     page = open_page("general", "omri: the first")
     page.say("hello")
     note = page.pending.locator(".note")

@@ -50,7 +50,8 @@ class Load:
             await asyncio.sleep(0.05)
 
     async def check_logs(self):
-        """Every acknowledged line stands once, and every subscriber has exactly the log."""
+        """Every acknowledged line stands once, in its poster's order, and every subscriber has
+        exactly the log."""
         connection = Connection(self.address)
         for room in self.rooms:
             answer = await connection.ask("GET", f"/chat/{room}")
@@ -59,6 +60,9 @@ class Load:
             lines = log.splitlines(keepends=True)
             messages = [line.split(b": ", 1)[1] for line in lines]
             assert len(messages) == len(set(messages)), f"{room}: a line stands twice"
+            # A poster's messages begin with its name and are numbered.
+            by_poster = sorted(messages, key=lambda message: message.rpartition(b"-")[0])
+            assert by_poster == sorted(messages), f"{room}: the lines are not in order"
             acknowledged = self.seen.lines.get(room, [])
             lost = set(acknowledged) - set(lines)
             assert not lost, f"{room}: {len(lost)} acknowledged lines are lost, as {lost.pop()}"

@@ -4,6 +4,7 @@ import calendar
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -28,8 +29,11 @@ def free_port():
 class Stack:
     """A stack of its own: another project, image tag, volume and port than a user's."""
 
-    def __init__(self):
+    def __init__(self, store):
+        self.store = store
         self.project = f"catchat-test-{os.getpid()}"
+        self.services = ["chat", "nginx"] + (["mysql"] if store == "mysql" else [])
+        self.secrets = ROOT / "secrets" / self.project
         self.port = free_port()
         self.address = ("127.0.0.1", self.port)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -40,24 +44,29 @@ class Stack:
             "CATCHAT_IMAGE": IMAGE,
         }
         # What an outer make exported is not for the makes that are run here.
-        for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "COMPOSE_FILE", "N"):
+        for name in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "COMPOSE_FILE", "N", "STORE"):
             self.environment.pop(name, None)
 
     def make(self, *arguments, check=True, **environment):
         """Runs make on the stack's fragment alone."""
         return self.run("make", "--file", "stack.mk", *arguments, check=check, **environment)
 
+    def up(self, store=None):
+        """Starts it, or changes its store."""
+        store = store or self.store
+        return self.make("up", *(["STORE=mysql"] if store == "mysql" else []))
+
     def docker(self, *arguments, check=True):
         """Runs docker; its output without the line's end."""
         return self.run("docker", *arguments, check=check).stdout.strip()
 
-    def run(self, *command, check=True, **environment):
+    def run(self, *command, check=True, stdin="", **environment):
         """Runs a command in the project's directory, in this stack's environment."""
         done = subprocess.run(
             command,
             cwd=ROOT,
             env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=COMMAND_WAIT_S,
@@ -69,7 +78,15 @@ class Stack:
 
     def containers(self, service):
         """The ids of a service's running containers."""
-        return self.docker("compose", "ps", "--quiet", service).split()
+        return self.docker("compose", "--profile", "mysql", "ps", "--quiet", service).split()
+
+    def query(self, statement, check=True):
+        """What MySQL answers to the servers' own account, without the columns' names."""
+        (database,) = self.containers("mysql")
+        client = ("mysql", "--defaults-extra-file=/run/secrets/client.cnf", "--host=127.0.0.1")
+        words = ("docker", "exec", database, *client, "--skip-column-names", "--execute", statement)
+        done = self.run(*words, "catchat", check=check)
+        return (done.stdout + done.stderr).strip()
 
     def inspect(self, container):
         """All that Docker knows of a container."""
@@ -86,7 +103,7 @@ class Stack:
 
     def memory(self):
         """How much memory each container uses, in Docker's words."""
-        ids = self.containers("chat") + self.containers("nginx")
+        ids = [one for service in self.services for one in self.containers(service)]
         form = "{{.Name}} {{.MemUsage}}"
         rows = self.docker("stats", "--no-stream", "--format", form, *ids).splitlines()
         short = (row.removeprefix(f"{self.project}-").split(" / ")[0] for row in rows)
@@ -94,12 +111,15 @@ class Stack:
 
     def logs(self):
         """The last that the containers reported."""
-        return self.docker("compose", "logs", "--no-color", "--tail", "15", check=False)
+        return self.docker(
+            *("compose", "--profile", "mysql", "logs", "--no-color", "--tail", "15"), check=False
+        )
 
     def remove(self):
-        """Removes all of it, with its rooms and its image's tag."""
+        """Removes all of it, with its rooms, its secrets and its image's tag."""
         # In a session of its own: a second Ctrl-C must not leave a half of it.
-        down = ["docker", "compose", "down", "--volumes", "--remove-orphans", "--timeout", "3"]
+        down = ["docker", "compose", "--profile", "mysql", "down", "--volumes", "--remove-orphans"]
+        down += ["--timeout", "3"]
         for command in (down, ["docker", "image", "rm", IMAGE]):
             subprocess.run(
                 command,
@@ -110,6 +130,7 @@ class Stack:
                 start_new_session=True,
                 timeout=COMMAND_WAIT_S,
             )
+        shutil.rmtree(self.secrets, ignore_errors=True)
 
 
 def _seconds(stamp):

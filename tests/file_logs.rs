@@ -5,7 +5,7 @@ mod common;
 use common::check::{created, is_line, refused};
 use common::dir::TempDir;
 use common::server::{FORM, Server, encode, form};
-use common::{eventually, tool_command};
+use common::{eventually, run_tool, tool_command};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
@@ -283,4 +283,30 @@ fn store_that_cannot() {
     eventually("health says so", || server.get("/-/health").status == 503);
     refused(&server.get("/-/health"), 503, &[]);
     eventually("a word on standard error", || server.said().len() > 1);
+}
+
+/// Errors of the store are counted.
+#[test]
+fn store_errors() {
+    let dir = TempDir::new();
+    let server = Server::on(&dir);
+    assert_eq!(server.metric("catchat_store_errors_total"), 0.0);
+    fs::create_dir(dir.file("room.log")).expect("a directory where the log should be");
+    refused(&server.post("room", "omri", "hi"), 503, &[]);
+    assert!(server.metric("catchat_store_errors_total") >= 1.0);
+    assert_eq!(server.metric("catchat_lines_appended_total"), 0.0);
+}
+
+/// `grep` and `wc` see what a reader sees.
+#[test]
+fn unix_tools_read() {
+    let dir = TempDir::new();
+    let server = Server::on(&dir);
+    (0..50).for_each(|number| drop(server.say("room", "omri", &format!("line {number}"))));
+    let file = dir.file("room.log");
+    let path = file.to_str().expect("UTF-8");
+    let found = run_tool("grep", &["-c", " omri: line ", path]);
+    assert_eq!(found.stdout, b"50\n");
+    let tail = run_tool("tail", &["-n", "3", path]);
+    assert_eq!(tail.stdout, server.get("/chat/room?tail=3").body);
 }

@@ -12,7 +12,8 @@ const LOG: &str = "/chat/room";
 
 /// Shows something on a server that the kernel tells of changes, and on one that it does not.
 fn with_and_without_notices(show: impl Fn(&TempDir, Server)) {
-    for start in [Server::on, without_notices] {
+    let starts: [fn(&TempDir) -> Server; 2] = [|dir| Server::on(dir), |dir| without_notices(dir)];
+    for start in starts {
         let dir = TempDir::new();
         show(&dir, start(&dir));
     }

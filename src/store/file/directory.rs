@@ -36,6 +36,34 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Opens a directory that is there; whether it can be written is not looked at.
+    pub fn open_to_read(path: &Path) -> io::Result<Directory> {
+        fs::read_dir(path)?;
+        Ok(Directory { path: path.canonicalize()? })
+    }
+
+    /// Whether both are one directory.
+    pub fn is(&self, other: &Directory) -> bool {
+        let id = |path: &Path| fs::metadata(path).map(|meta| FileId::of(&meta)).ok();
+        self.path == other.path || id(&self.path).is_some_and(|this| id(&other.path) == Some(this))
+    }
+
+    /// The rooms that have a file, each with its size in bytes; other files are none.
+    pub fn rooms(&self) -> io::Result<Vec<(RoomName, u64)>> {
+        let mut rooms = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let Some(room) = name.to_str().and_then(RoomName::from_file_name) else { continue };
+            match fs::metadata(self.path.join(&name)) {
+                Ok(meta) if meta.is_file() => rooms.push((room, meta.size())),
+                // Removed meanwhile, or a link to nowhere.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(rooms)
+    }
+
     /// Where it is: an absolute path.
     pub fn path(&self) -> &Path {
         &self.path

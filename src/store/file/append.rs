@@ -10,7 +10,9 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use crate::cursor::{Cursor, EPOCH_BYTES, Epoch};
-use crate::store::directory::{FileId, sync_parent};
+use crate::store::StoreError;
+use crate::store::batch::Written;
+use crate::store::file::directory::{FileId, sync_parent};
 
 /// How often a lock may turn out to be on a file that was just replaced.
 const REOPENS_MAX: u32 = 100;
@@ -73,19 +75,6 @@ impl<M: Medium> Drop for Locked<'_, M> {
         // Where this fails, closing the file unlocks it.
         let _ = self.appender.medium.file().unlock();
     }
-}
-
-/// What came of a write.
-#[derive(Debug)]
-pub struct Written {
-    /// Which log it was written to.
-    pub epoch: Epoch,
-    /// Where in the log the first line begins.
-    pub start: u64,
-    /// How many bytes of whole lines are there now.
-    pub bytes: u64,
-    /// Why it is not all of them.
-    pub error: Option<io::Error>,
 }
 
 /// Locks the room's file, making it where there is none; `None` where another
@@ -210,6 +199,7 @@ impl<M: Medium> Locked<'_, M> {
         }
         let more = HEAD_BYTES.saturating_sub(appender.head.len()).min(whole);
         appender.head.extend_from_slice(&lines[..more]);
+        let error = error.as_ref().map(StoreError::from);
         Written { epoch: appender.epoch, start, bytes: whole as u64, error }
     }
 }

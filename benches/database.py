@@ -1,0 +1,171 @@
+"""The store in a database beside the store in files, and beside what the database does by itself."""
+
+import contextlib
+import functools
+import json
+import shutil
+import subprocess
+import sys
+import uuid
+
+import live
+import peers
+import posting
+import reading
+from peers import FORM, wrk
+from rig import BINARY, LOAD_CORE, ROOT, SCRATCH, Row, get, in_turns, limit, median, per_second, pinned, say, verdict
+
+PROGRAM = SCRATCH / "catchat-mysql"
+POST_MARK = 1.3
+ACROSS_MARK_MS = 500.0
+TICK_ROOMS, TICK_ROUNDS, TICK_MARK_MS = 10_000, 21, 10.0
+
+
+def build():
+    """The program with the store in a database, beside the one without."""
+    peers.build("--features", "mysql")
+    shutil.copy(BINARY, PROGRAM)
+
+
+def catchat(store, name="bench"):
+    """The server under test."""
+    return peers.catchat(store, name, PROGRAM)
+
+
+@functools.cache
+def _transactions():
+    """The path of the program in transactions.rs, built."""
+    command = ["cargo", "build", "--release", "--locked", "--features", "mysql", "--bench", "transactions",
+               "--message-format=json"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    for line in done.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("executable") and message["target"]["name"] == "transactions":
+            return message["executable"]
+    sys.exit(f"bench: the transactions do not build\n{done.stderr}")
+
+
+def _kind():
+    """MySQL where containers run, else MariaDB."""
+    docker = shutil.which("docker") and subprocess.run(
+        ["docker", "image", "inspect", "mysql:9.7"], capture_output=True, check=False).returncode == 0
+    return "mysql" if docker else "mariadb"
+
+
+@contextlib.contextmanager
+def database():
+    """A database server of its own, as tests/databases starts it: its kind and the URL of an empty database."""
+    kind, home = _kind(), SCRATCH / "database"
+    script = ROOT / "tests" / "databases"
+    started = subprocess.run([script, "start", kind, home], stdout=subprocess.PIPE, text=True, check=True)
+    url = started.stdout.strip()
+    try:
+        name = f"bench_{uuid.uuid4().hex[:8]}"
+        server, _, port = url.rpartition(":")
+        password = server.removeprefix("mysql://root:").rpartition("@")[0]
+        subprocess.run(
+            ["mariadb", "--no-defaults", "--skip-ssl", "--host=127.0.0.1", f"--port={port}", "--user=root",
+             f"--execute=CREATE DATABASE {name}"],
+            env={"MYSQL_PWD": password, "PATH": "/usr/bin:/bin"}, check=True)
+        yield kind, f"{url}/{name}"
+    finally:
+        subprocess.run([script, "stop", kind, home], check=True)
+
+
+def _commits(server):
+    """Commits and lines so far, as the server counts them."""
+    counters = {}
+    for line in get(server.port, "/-/metrics")[2].decode().splitlines():
+        name, _, value = line.rpartition(" ")
+        if name in ("catchat_commits_total", "catchat_lines_appended_total"):
+            counters[name] = float(value)
+    return counters["catchat_commits_total"], counters["catchat_lines_appended_total"]
+
+
+def posts(options):
+    """Durable posts on 64 connections: in the database, beside the same transactions without a server, and in files."""
+    connections = 64
+    with database() as (kind, url), catchat(url) as server, catchat(posting._empty("posting"), "files") as files:
+        say(f"durable posts to one room in {kind}, {connections} connections")
+        posting._check_statuses(server, "/chat/room", connections, {"201"})
+
+        def ours(where):
+            figures, others = wrk(where, "/chat/room", connections, options.seconds, "post", FORM)
+            if figures["errors"]:
+                sys.exit(f"bench: {figures['errors']} posts failed")
+            return figures["per_second"], others
+
+        before = _commits(server)
+        first = ours(server)[0]
+        commits, lines = (b - a for a, b in zip(before, _commits(server)))
+        batch = max(1, round(lines / commits))
+        say(f"  {batch} lines a transaction at {first:,.0f}/s")
+
+        def bare():
+            command = pinned(LOAD_CORE, [_transactions(), url, "post", batch, options.seconds])
+            text = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+            figures = {k: int(v) for k, v in (pair.split("=") for pair in text.split())}
+            rate = figures["lines"] * 1e6 / figures["microseconds"]
+            say(f"  bare     {rate:>10,.0f}/s")
+            return rate, 0.0
+
+        turns = {"catchat": lambda: ours(server), "bare": bare, "files": lambda: ours(files)}
+        results = {name: median(values) for name, values in in_turns(options, turns).items()}
+    ratio = results["bare"] / results["catchat"]
+    what = f"durable posts to one room in {kind}, {connections} connections"
+    row = Row(what, per_second(results["catchat"]), f"the same transactions of {batch} lines bare {per_second(results['bare'])}",
+              f"{ratio:.2f} × bare", f"≤ {POST_MARK} ×", verdict(ratio <= POST_MARK))
+    return [row, _beside_files(what, results["catchat"], results["files"])]
+
+
+def _beside_files(what, ours, files):
+    return Row(what, per_second(ours), f"in files {per_second(files)}", f"{ours / files:.2f} × files")
+
+
+def reads(options):
+    """The unchanged poll, and reading 650 KB, each beside the same in files."""
+    rows = []
+    data = posting._empty("reading")
+    log = data / "room.log"
+    count = reading.SIZES["650k"] // len(reading.LINE.format(0))
+    log.write_text("".join(reading.LINE.format(n) for n in range(count)))
+    with database() as (kind, url):
+        subprocess.run([PROGRAM, "copy", data, url], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with catchat(url) as server, catchat(data, "files") as files:
+            etag = get(server.port, "/chat/room")[1]["ETag"]
+            for what, mode in ((f"unchanged poll (304) in {kind}", ("header", "If-None-Match", etag)),
+                               (f"read a log of 650 KB in {kind}", ("get",))):
+                say(what)
+
+                def rate(where, mode=mode):
+                    figures, others = wrk(where, "/chat/room", 64, options.seconds, *mode)
+                    return figures["per_second"], others
+
+                turns = {"catchat": lambda: rate(server), "files": lambda: rate(files)}
+                results = {name: median(values) for name, values in in_turns(options, turns).items()}
+                rows.append(_beside_files(what, results["catchat"], results["files"]))
+    return rows
+
+
+def across(options):
+    """Posted on one server, seen on another that shares the database."""
+    with database() as (kind, url):
+        say(f"posted on one server, seen on another, by {kind}")
+        results = in_turns(options, {"catchat": lambda: live.across_turn(url, options.seconds, PROGRAM)})["catchat"]
+    p50, p99 = (median([r[key] for r in results]) / 1000 for key in ("p50_us", "p99_us"))
+    return [Row(f"posted on one server, seen on another by {kind}: p50", f"{p50:.0f} ms"),
+            limit(f"posted on one server, seen on another by {kind}: p99", p99, ACROSS_MARK_MS, "{:.0f} ms".format)]
+
+
+def tick(_):
+    """The question which rooms have changed, where there are many."""
+    with database() as (kind, url):
+        say(f"which of {TICK_ROOMS} rooms have changed, in {kind}")
+        with catchat(url):  # makes the tables
+            pass
+        command = pinned(LOAD_CORE, [_transactions(), url, "tick", TICK_ROOMS, TICK_ROUNDS])
+        text = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        figures = {k: int(v) / 1000 for k, v in (pair.split("=") for pair in text.split())}
+    who = f"a tick of {TICK_ROOMS:,} watched rooms in {kind}"
+    return [limit(f"{who}, one changed", figures["few"], TICK_MARK_MS, "{:.2f} ms".format),
+            limit(f"{who}, all changed", figures["all"], TICK_MARK_MS, "{:.2f} ms".format)]

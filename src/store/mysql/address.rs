@@ -1,0 +1,84 @@
+//! Where a database is: `mysql://USER:PASSWORD@HOST:PORT/DATABASE?ssl-mode=…`.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+use sqlx::mysql::MySqlConnectOptions;
+
+/// What an address looks like.
+const FORM: &str = "give mysql://USER:PASSWORD@HOST:PORT/DATABASE, with %XX for what is special";
+/// What may stand after the `?`.
+const PARAMETERS: [&str; 5] = ["ssl-mode", "ssl-ca", "ssl-cert", "ssl-key", "socket"];
+
+/// A database and how to log in to it. Printing it shows no user and no password.
+#[derive(Clone)]
+pub struct Address {
+    /// How to connect.
+    pub options: MySqlConnectOptions,
+    /// The database's name.
+    pub database: String,
+}
+
+impl Address {
+    /// Reads the address. The error is one line, and does not repeat the password.
+    pub fn new(url: &str) -> Result<Address, String> {
+        let (rest, query) = match url.split_once('?') {
+            Some((rest, query)) => (rest, Some(query)),
+            None => (url, None),
+        };
+        for parameter in query.into_iter().flat_map(|query| query.split('&')) {
+            let name = parameter.split('=').next().unwrap_or_default();
+            if !PARAMETERS.contains(&name) {
+                let known = PARAMETERS.join(", ");
+                return Err(format!("unknown parameter {name:?} of the URL: there are {known}"));
+            }
+        }
+        let database = rest.splitn(4, '/').nth(3).filter(|name| !name.is_empty());
+        let database = database.ok_or_else(|| format!("the URL names no database: {FORM}"))?;
+        let database = percent_decode_str(database).decode_utf8();
+        let database = database.map_err(|_| format!("the database's name is not UTF-8: {FORM}"))?;
+        let parsed = url.parse::<MySqlConnectOptions>();
+        // The parser's own words may repeat the URL.
+        let options = parsed.map_err(|_| format!("the URL cannot be read: {FORM}"))?;
+        Ok(Address { options, database: database.into_owned() })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, port) = (self.options.get_host(), self.options.get_port());
+        write!(out, "mysql://{host}:{port}/{}", self.database)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_user_and_password() {
+        let address = Address::new("mysql://me:s%2Fcret@db:3307/chat?ssl-mode=REQUIRED").unwrap();
+        assert_eq!(format!("{address} {address:?}"), "mysql://db:3307/chat mysql://db:3307/chat");
+    }
+
+    #[test]
+    fn mistakes_are_told_without_the_password() {
+        for url in [
+            "mysql://me:secret@db",
+            "mysql://me:secret@db/",
+            "mysql://me:secret@db:port/chat",
+            "mysql://me:secret@db/chat?sslmode=secret",
+            "mysql://me:secret@db/chat?ssl-mode=secret",
+            "mysql://me:secret@db/%FF",
+        ] {
+            let error = Address::new(url).unwrap_err();
+            assert!(!error.contains("secret") && !error.contains('\n'), "{error}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The end of a log in memory, in pieces.
+//!
+//! What lies before the end of a whole line never changes as long as the log is
+//! this one, so pieces of it can be kept, and shared by all who send them. What
+//! is older than the window of pieces is read from the store as it is sent.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use hyper::body::Bytes;
+
+/// The size of a piece, in memory and of a read from the store, in bytes.
+pub const PIECE_BYTES: u64 = 64 * 1024;
+/// About how much is read at once by who reads whole lines, in bytes.
+pub const LINES_BYTES: u64 = 1024 * 1024;
+/// How much of the end of one log may be kept in memory, in bytes.
+const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// What all open logs take together. Written when one is opened, grows or is
+/// dropped; read when it is time to close some.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// Files held open for reading.
+    pub files: AtomicUsize,
+    /// Bytes of logs held in memory.
+    pub bytes: AtomicU64,
+}
+
+/// The pieces of a log that are in memory: all from the first to the log's end.
+#[derive(Debug)]
+pub struct Window {
+    /// The number of the first piece: its offset divided by [`PIECE_BYTES`].
+    first: u64,
+    pieces: VecDeque<Bytes>,
+    usage: Arc<Usage>,
+}
+
+impl Window {
+    /// Nothing yet of a log of this length.
+    pub fn new(length: u64, usage: &Arc<Usage>) -> Window {
+        let first = length.div_ceil(PIECE_BYTES);
+        Window { first, pieces: VecDeque::new(), usage: usage.clone() }
+    }
+
+    /// The bytes of this range that lie in its first piece, where they are in memory.
+    pub fn piece(&self, range: Range<u64>) -> Option<Bytes> {
+        let number = range.start / PIECE_BYTES;
+        let offset = number * PIECE_BYTES;
+        let piece = self.pieces.get(number.checked_sub(self.first)? as usize)?;
+        let end = (range.end - offset).min(piece.len() as u64);
+        piece.get((range.start - offset) as usize..end as usize)?;
+        Some(piece.slice((range.start - offset) as usize..end as usize))
+    }
+
+    /// Whether everything from `start` to the end is in memory, or too large for it.
+    pub fn is_loaded(&self, start: u64, length: u64) -> bool {
+        length.div_ceil(PIECE_BYTES) - start / PIECE_BYTES > WINDOW_BYTES_MAX / PIECE_BYTES
+            || self.first <= start / PIECE_BYTES
+    }
+
+    /// What of a log of this length is missing from `start` on: whole pieces, but
+    /// for the log's last one.
+    pub fn missing(&self, start: u64, length: u64) -> Range<u64> {
+        let from = start / PIECE_BYTES * PIECE_BYTES;
+        from..(self.first * PIECE_BYTES).min(length).max(from)
+    }
+
+    /// Puts bytes before the others, where they belong: `range` is as
+    /// [`Window::missing`] gave it. Where the window has changed, nothing happens.
+    pub fn prepend(&mut self, range: Range<u64>, bytes: &[u8]) {
+        let offset = self.first * PIECE_BYTES;
+        let fits = range.end == offset
+            || (self.pieces.is_empty() && range.end.div_ceil(PIECE_BYTES) == self.first);
+        if !fits || bytes.len() as u64 != range.end - range.start {
+            return;
+        }
+        for piece in bytes.chunks(PIECE_BYTES as usize).rev() {
+            self.pieces.push_front(Bytes::copy_from_slice(piece));
+            self.first -= 1;
+        }
+        self.usage.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }
+
+    /// The offset at which the last piece ends.
+    pub fn end(&self) -> u64 {
+        let pieces = self.pieces.len() as u64;
+        match self.pieces.back() {
+            Some(last) => (self.first + pieces - 1) * PIECE_BYTES + last.len() as u64,
+            None => self.first * PIECE_BYTES,
+        }
+    }
+
+    /// Adds bytes at the end: the last piece is filled, then come new ones. What
+    /// is oldest goes, where it is too much.
+    pub fn append(&mut self, mut bytes: &[u8]) {
+        self.usage.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        while !bytes.is_empty() {
+            let last = self.pieces.back().filter(|last| (last.len() as u64) < PIECE_BYTES).cloned();
+            let old = last.as_deref().unwrap_or_default();
+            let take = bytes.len().min(PIECE_BYTES as usize - old.len());
+            let piece = Bytes::from([old, &bytes[..take]].concat());
+            if last.is_some() {
+                self.pieces.pop_back();
+            }
+            self.pieces.push_back(piece);
+            bytes = &bytes[take..];
+        }
+        while self.pieces.len() as u64 > WINDOW_BYTES_MAX / PIECE_BYTES {
+            let dropped = self.pieces.pop_front().map_or(0, |piece| piece.len() as u64);
+            self.usage.bytes.fetch_sub(dropped, Ordering::Relaxed);
+            self.first += 1;
+        }
+    }
+}
+
+/// A number for a log that is opened, which no other one of this process has.
+pub fn next_number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        let bytes: usize = self.pieces.iter().map(Bytes::len).sum();
+        self.usage.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_in_memory_is_what_is_in_the_log(length in 1u64..400_000, steps in prop::collection::vec((any::<prop::sample::Index>(), 0usize..90_000), 1..9)) {
+            let mut log: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let usage = Arc::default();
+            let mut window = Window::new(length, &usage);
+            let last = window.missing(length - 1, length);
+            window.prepend(last.clone(), &log[last.start as usize..]);
+            for (start, more) in steps {
+                let start = start.index(log.len()) as u64;
+                let missing = window.missing(start, log.len() as u64);
+                window.prepend(missing.clone(), &log[missing.start as usize..missing.end as usize]);
+                prop_assert!(window.is_loaded(start, log.len() as u64));
+                let new: Vec<u8> = (0..more).map(|at| (at % 241) as u8).collect();
+                window.append(&new);
+                log.extend(new);
+                prop_assert_eq!(window.end(), log.len() as u64);
+                let mut at = start;
+                while at < log.len() as u64 {
+                    let piece = window.piece(at..log.len() as u64).unwrap();
+                    prop_assert_eq!(&piece[..], &log[at as usize..][..piece.len()]);
+                    at += piece.len() as u64;
+                }
+            }
+            let held: usize = window.pieces.iter().map(Bytes::len).sum();
+            prop_assert_eq!(usage.bytes.load(Ordering::Relaxed), held as u64);
+            drop(window);
+            prop_assert_eq!(usage.bytes.load(Ordering::Relaxed), 0);
+        }
+    }
+}

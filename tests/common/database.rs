@@ -1,0 +1,212 @@
+//! A database of one test, made and dropped with the client `mariadb`, which also speaks to MySQL.
+
+use super::dir::TempDir;
+use super::{tool_command, try_output_within};
+use std::io;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// How long a statement may take.
+const STATEMENT_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a database server may take to start, or to end.
+const SCRIPT_WITHIN: Duration = Duration::from_secs(90);
+
+/// A database server, as `mysql://user:password@host:port` names it.
+#[derive(Clone)]
+pub struct DatabaseServer {
+    user: String,
+    password: String,
+    host: String,
+    port: String,
+}
+
+/// A fresh database that disappears with its owner.
+pub struct Database {
+    server: DatabaseServer,
+    name: String,
+}
+
+impl DatabaseServer {
+    /// Takes a URL apart; nothing is percent-encoded in those of tests.
+    pub fn at(url: &str) -> DatabaseServer {
+        let parts = || {
+            let (login, address) = url.strip_prefix("mysql://")?.rsplit_once('@')?;
+            let (user, password) = login.split_once(':')?;
+            let (host, port) = address.trim_end_matches('/').split_once(':')?;
+            port.parse::<u16>().ok()?;
+            Some([user, password, host, port].map(String::from))
+        };
+        let [user, password, host, port] =
+            parts().expect("CATCHAT_TEST_STORE is no mysql://user:password@host:port");
+        DatabaseServer { user, password, host, port }
+    }
+
+    /// Runs a statement; gives what it selects, a row a line.
+    pub fn query(&self, statement: &str) -> io::Result<String> {
+        let mut client = tool_command("mariadb");
+        client.args(["--no-defaults", "--skip-ssl", "--protocol=tcp", "--connect-timeout=10"]);
+        client.args(["--batch", "--skip-column-names", "--default-character-set=utf8mb4"]);
+        client.args(["--host", &self.host, "--port", &self.port, "--user", &self.user]);
+        client.args(["--execute", statement]).env("MYSQL_PWD", &self.password);
+        let output = try_output_within(&mut client, STATEMENT_WITHIN)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(io::Error::other(format!("{statement}: {said}")));
+        }
+        String::from_utf8(output.stdout).map_err(io::Error::other)
+    }
+
+    /// The kind of it, as `tests/databases` calls it.
+    pub fn kind(&self) -> &'static str {
+        let version = self.query("SELECT VERSION()").expect("a version");
+        if version.contains("MariaDB") { "mariadb" } else { "mysql" }
+    }
+}
+
+impl Database {
+    /// Makes a database that no other test, in this process or another, uses.
+    pub fn new(server: &str) -> Database {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("catchat_test_{}_{count}", std::process::id());
+        let server = DatabaseServer::at(server);
+        // An earlier process of the same number was killed.
+        let statements = format!("DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}");
+        server.query(&statements).expect("a database");
+        Database { server, name }
+    }
+
+    /// What `--store` takes.
+    pub fn url(&self) -> String {
+        let DatabaseServer { user, password, host, port } = &self.server;
+        format!("mysql://{user}:{password}@{host}:{port}/{}", self.name)
+    }
+
+    /// The same without who may use it, as a server shows it.
+    pub fn shown(&self) -> String {
+        format!("mysql://{}:{}/{}", self.server.host, self.server.port, self.name)
+    }
+
+    /// The password in its URL.
+    pub fn password(&self) -> &str {
+        &self.server.password
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The names of the rooms in it, sorted by their bytes.
+    pub fn rooms(&self) -> Vec<String> {
+        let selected = self.server.query(&format!("SELECT HEX(name) FROM {}.rooms", self.name));
+        let selected = selected.expect("the rooms");
+        let name = |digits| String::from_utf8(from_hex(digits)).expect("a name in UTF-8");
+        let mut rooms: Vec<String> = selected.lines().map(name).collect();
+        rooms.sort();
+        rooms
+    }
+
+    /// A room's whole log, put together from its rows.
+    pub fn log(&self, room: &str) -> Vec<u8> {
+        assert!(self.rooms().iter().any(|name| name == room), "there is no room {room}");
+        let name = &self.name;
+        let selected = self.server.query(&format!(
+            "SELECT HEX(COALESCE(raw, CONCAT('[', DATE_FORMAT(time, '%Y-%m-%d %H:%i:%s'), '] ', \
+             username, ': ', message))) FROM {name}.messages JOIN {name}.rooms \
+             ON rooms.id = messages.room WHERE name = '{room}' ORDER BY place"
+        ));
+        selected
+            .expect("the lines")
+            .lines()
+            .flat_map(|line| [from_hex(line), b"\n".to_vec()].concat())
+            .collect()
+    }
+
+    /// Removes a room, as an operator does.
+    pub fn remove(&self, room: &str) {
+        assert!(!room.contains(['\'', '\\']), "{room:?} would need to be quoted");
+        let statement = format!("DELETE FROM {}.rooms WHERE name = '{room}'", self.name);
+        self.server.query(&statement).expect("removed");
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // Whoever still writes there is not waited for without end.
+        let name = &self.name;
+        let statements = format!("SET lock_wait_timeout = 10; DROP DATABASE IF EXISTS {name}");
+        if let Err(error) = self.server.query(&statements) {
+            eprintln!("{name} stays: {error}");
+            assert!(thread::panicking(), "{name} cannot be dropped: {error}");
+        }
+    }
+}
+
+fn from_hex(digits: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("two digits");
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
+
+/// The server that tests run on, where there must be one.
+pub fn tested_server() -> String {
+    let server = std::env::var("CATCHAT_TEST_STORE");
+    server.expect("this test needs a database: tests/on mariadb, or tests/on mysql, gives it one")
+}
+
+/// A database server of a test's own, which it may kill: of the kind that the other tests use.
+pub struct OwnServer {
+    kind: &'static str,
+    dir: TempDir,
+    /// `mysql://user:password@host:port`, always the same.
+    pub url: String,
+}
+
+impl OwnServer {
+    /// Starts it.
+    pub fn start() -> OwnServer {
+        let kind = DatabaseServer::at(&tested_server()).kind();
+        let mut own = OwnServer { kind, dir: TempDir::new(), url: String::new() };
+        own.url = own.script("start");
+        own
+    }
+
+    /// Runs `tests/databases`; gives the line that it prints.
+    fn script(&self, verb: &str) -> String {
+        self.try_script(verb).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn try_script(&self, verb: &str) -> io::Result<String> {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/databases");
+        let mut command = Command::new(script);
+        command.args([verb, self.kind]).arg(self.dir.file("database"));
+        let output = try_output_within(&mut command, SCRIPT_WITHIN)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(io::Error::other(format!("{verb} {}: {said}", self.kind)));
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_string())
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(&self) {
+        self.script("kill");
+    }
+
+    /// Starts it again, where it was, with what it had.
+    pub fn restart(&self) {
+        assert_eq!(self.script("restart"), self.url, "it comes back where it was");
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        if let Err(error) = self.try_script("stop") {
+            eprintln!("{error}");
+            assert!(thread::panicking(), "{error}");
+        }
+    }
+}
