@@ -25,14 +25,17 @@ function describeAbsence() {
 	view.follow();
 }
 
-// A server tells its host on the page that it renders.
+// The host of a server is on the page that it renders, if a proxy picks it.
 async function showServer(name) {
 	if (name === server) return;
-	server = parts.server.textContent = name;
-	const { bytes } = await log.ask(location.pathname).catch(() => ({}));
-	const page = new DOMParser().parseFromString(log.decoder.decode(bytes), 'text/html');
-	const from = (id) => page.getElementById(id);
-	if (name === server && from('server-name')?.textContent === name) parts.server.replaceChildren(...from('server').childNodes);
+	parts['server-name'].textContent = server = name;
+	parts['server-at'].textContent = '';
+	for (let tries = 9; tries-- && name === server; ) {
+		const { bytes } = await log.ask(location.pathname).catch(() => ({}));
+		const page = new DOMParser().parseFromString(log.decoder.decode(bytes), 'text/html');
+		const [from, at] = page.querySelectorAll('#server *');
+		if (from?.textContent === server) return parts['server-at'].replaceChildren(...at.childNodes);
+	}
 }
 
 function say(text) {
@@ -69,8 +72,8 @@ parts.newer.onclick = () => {
 	view.goToEnd();
 	parts.message.focus();
 };
-parts.retry.onclick = window.ononline = log.retry;
-window.onhashchange = visit;
+parts.retry.onclick = ononline = log.retry;
+onhashchange = visit;
 
 username.value = recall('catchat:name').slice(0, 64);
 username.oninput = () => {

@@ -1,7 +1,7 @@
 // Reading the room's log: its end, by a stream or by polls, and any part of it.
 
-const PAGE_LINES = 150;
-const PAGE_BYTES = 16_384;
+const PAGE_LINES = 50; // more at a time, and scrolling jerks
+const PAGE_BYTES = 8192;
 const NEW_BYTES = 131_072; // where more is new, the room is opened anew
 export const POLL_MS = 1500;
 const HIDDEN_POLL_MS = 10_000;

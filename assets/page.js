@@ -20,9 +20,9 @@ export function remembering(act) {
 	} catch {}
 }
 
-export const recall = (key) => remembering((storage) => storage.getItem(key)) ?? '';
-export const recallData = (key) => remembering((storage) => JSON.parse(storage.getItem(key)));
+export const recall = (key) => remembering((storage) => storage[key]) ?? '';
+export const recallData = (key) => remembering((storage) => JSON.parse(storage[key]));
 
 export function remember(key, text) {
-	remembering((storage) => (text ? storage.setItem(key, text) : storage.removeItem(key)));
+	remembering((storage) => (text ? (storage[key] = text) : delete storage[key]));
 }

@@ -13,6 +13,5 @@ parts.go.onsubmit = (event) => {
 };
 
 parts.private.onclick = () => {
-	const bytes = crypto.getRandomValues(new Uint8Array(16));
-	location = address(Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(''));
+	location = address(crypto.getRandomValues(new Uint32Array(4)).join('-'));
 };

@@ -97,7 +97,7 @@ export function leave() {
 	relate();
 }
 
-// Where nothing came since the reader left, nothing is new.
+// Where nothing came meanwhile, nothing is new.
 export function caughtUp() {
 	if (!document.hidden && left?.length === log.cursor?.length) left = null;
 }
@@ -144,7 +144,7 @@ function trim(atTop) {
 }
 
 function look() {
-	// Lines that came since are no reason to stop.
+	// Lines that came do not stop it.
 	const stays = following && scroller.scrollTop >= scrolledTo;
 	if (log.cursor) following = end() === newest() && (stays || below() < NEAR_END_PX);
 	scrolledTo = scroller.scrollTop;

@@ -127,6 +127,28 @@ def test_16_the_name_changes_when_another_server_takes_over(server, open_page):
     expect(page.texts).to_have_text(["hello, second"])
 
 
+def test_16_the_name_stays_shown_where_a_proxy_asks_another_server(proxy, server, open_through):
+    """The name once vanished: the stream had moved to a second server, and behind the proxy the
+    page, which is asked for that server's host, still came from the first one.
+    """
+    server.stop()
+    server.start("--name", "first")
+    pages = []
+
+    def stream_of_another(data):
+        if b"<!doctype" in data:
+            pages.append(data)
+        if b"event: server\n" in data:
+            return data.replace(b"data: first\n", b"data: other\n", 1)
+        return data
+
+    proxy.edit = stream_of_another
+    page = open_through("general", "mira")
+    expect(page.tab.locator("#server")).to_have_text("other")
+    until(lambda: len(pages) > 3, "the page is asked for a few times")
+    expect(page.tab.locator("#server-name")).to_have_text("other")
+
+
 def test_12_a_post_whose_answer_is_lost_is_in_the_log_once(proxy, server, open_through):
     page = open_through("general", "mira")
     lost = []
