@@ -1,4 +1,4 @@
-// Finding a text in the whole log, from its end back.
+// Finding a text in the whole log, from its end.
 
 import { parseLine, timeElement } from './line.js';
 import * as log from './log.js';
@@ -24,7 +24,7 @@ async function find(wanted, to) {
 				if (wanted.test(`${line.name}\n${line.message}`)) hits.append(hit(line, end, wanted));
 			}
 		}
-		tell('.');
+		tell(to > 0 ? ' and more.' : '.');
 	} catch {
 		tell(' so far; the server cannot be reached.');
 	}

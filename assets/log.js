@@ -1,6 +1,6 @@
 // Reading the room's log: its end, by a stream or by polls, and any part of it.
 
-const PAGE_LINES = 50; // more at a time, and scrolling jerks
+const PAGE_LINES = 50; // more, and scrolling jerks
 const PAGE_BYTES = 8192;
 const NEW_BYTES = 131_072; // where more is new, the room is opened anew
 export const POLL_MS = 1500;

@@ -97,7 +97,7 @@ export function leave() {
 	relate();
 }
 
-// Where nothing came meanwhile, nothing is new.
+// If nothing came meanwhile, nothing is new.
 export function caughtUp() {
 	if (!document.hidden && left?.length === log.cursor?.length) left = null;
 }

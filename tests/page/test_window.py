@@ -149,6 +149,9 @@ def test_09_what_is_found_in_the_whole_log_can_be_jumped_to(server, open_page):
     field.fill("nothing like this")
     field.press("Enter")
     expect(page.tab.locator("#found")).to_have_text("Lines found: 0.")
+    field.fill("omri")
+    field.press("Enter")
+    expect(page.tab.locator("#found")).to_have_text(re.compile(r"^Lines found: \d+ and more\.$"))
 
 
 def test_09_hits_are_walked_through_by_keyboard(server, open_page):

@@ -1,5 +1,6 @@
 """Reloads a room in a real browser, and prints each server's name that its page shows.
 
+The name follows the page's stream, so which one is shown after a reload is not foreseen.
 Run by the page tests' Python, which has playwright: browser.py URL RELOADS
 """
 
@@ -18,6 +19,7 @@ def main(url, reloads):
         page = browser.new_page()
         page.goto(url)
         for _ in range(reloads):
+            page.locator("body.live").wait_for()
             name = page.locator("#server-name")
             expect(name).not_to_be_empty()
             print(name.inner_text(), flush=True)
