@@ -37,7 +37,9 @@ Options:
                      CATCHAT_STORE_FILE, a file that holds it
   -n, --name NAME    The server's name, as pages and the Server-Name header
                      show it, and no other server of the store has it.
-                     Default: the first free one of alpha, bravo, charlie …
+                     Default: the first free one of alpha, bravo, charlie …,
+                     to which it also changes where another server took NAME
+                     while this one was cut off from a database.
                      Environment: CATCHAT_NAME
   -h, --help         Print this help.
   -V, --version      Print the version.

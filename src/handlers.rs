@@ -10,7 +10,7 @@ mod status;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
@@ -21,6 +21,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::body::Body;
@@ -58,7 +59,9 @@ const REFUSED_BODY_TIME: Duration = Duration::from_secs(2);
 pub struct App {
     /// The rooms.
     pub rooms: Arc<Rooms>,
-    name: HeaderValue,
+    /// Written when the server takes another name, which is next to never; read by
+    /// every answer, which holds the lock for as long as it takes to count one more.
+    name: RwLock<HeaderValue>,
     page: Page,
     health: Health,
     body_timeout: Duration,
@@ -71,8 +74,8 @@ impl App {
     pub fn new(rooms: Arc<Rooms>, name: &str, config: &Config) -> App {
         App {
             rooms,
-            name: HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("catchat")),
-            page: Page::new(name, &config.host),
+            name: RwLock::new(header_of(name)),
+            page: Page::new(&config.host),
             health: Health::default(),
             body_timeout: config.timeouts.body,
             draining: AtomicBool::new(false),
@@ -91,10 +94,27 @@ impl App {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    /// The server's name.
-    pub fn name(&self) -> &str {
-        self.name.to_str().unwrap_or_default()
+    /// The server's name at this moment.
+    pub fn name(&self) -> String {
+        self.name_header().to_str().unwrap_or_default().to_owned()
     }
+
+    /// Takes each name that comes, for as long as one may come.
+    pub async fn follow(self: Arc<Self>, mut names: watch::Receiver<String>) {
+        while names.changed().await.is_ok() {
+            let name = header_of(&names.borrow_and_update());
+            *self.name.write().unwrap_or_else(PoisonError::into_inner) = name;
+        }
+    }
+
+    fn name_header(&self) -> HeaderValue {
+        self.name.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A name as a header has it; what a server may be called is checked at its start.
+fn header_of(name: &str) -> HeaderValue {
+    HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("catchat"))
 }
 
 /// Where a request that becomes a live stream is left, for the connection's task
@@ -127,7 +147,7 @@ pub async fn serve(
         Err(error) => Err(error),
     };
     let mut response = answer.unwrap_or_else(|error| refusal(&error));
-    response.headers_mut().insert(SERVER_NAME, app.name.clone());
+    response.headers_mut().insert(SERVER_NAME, app.name_header());
     if head.method == Method::HEAD && label != Label::Live {
         say_length(&mut response);
     }
@@ -159,7 +179,7 @@ async fn answer(
     body: &mut Incoming,
 ) -> Result<Response, Error> {
     match route {
-        Route::Page(room) => Ok(app.page.of(&room)),
+        Route::Page(room) => Ok(app.page.of(&room, &app.name())),
         Route::Asset(asset) => Ok(page::asset(asset, headers)),
         Route::Post(room, field) => post::post(app, room, field, headers, body).await,
         Route::Read(room, query) => read::read(app, room, query, method, headers).await,

@@ -129,8 +129,10 @@ async fn listen(config: Config) -> ExitCode {
         Ok(rooms) => rooms,
         Err(error) => return failure(format!("cannot start a thread: {error}")),
     };
-    let app = Arc::new(App::new(rooms, claim.name(), &config));
-    let name = claim.name();
+    let names = claim.names();
+    let name = names.borrow().clone();
+    let app = Arc::new(App::new(rooms, &name, &config));
+    tokio::spawn(app.clone().follow(names));
     report::line(format_args!("listening on http://{address}, rooms in {place}, name {name}"));
     let cut_off = server::run(listener, app, &config, async {
         shutdown.await;

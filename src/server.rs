@@ -161,7 +161,7 @@ impl Server {
         } else if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
             let app = self.app.clone();
             tokio::spawn(async move {
-                let _ = timeout(REFUSAL_TIME, refuse(socket, app.name())).await;
+                let _ = timeout(REFUSAL_TIME, refuse(socket, &app.name())).await;
                 drop(permit);
             });
         }

@@ -65,7 +65,7 @@ impl Stream {
             }
             _ => "not a request of HTTP/1.1 or HTTP/1.0\n",
         };
-        let ours = [status, own_answer(self.app.name(), sentence).as_bytes()].concat();
+        let ours = [status, own_answer(&self.app.name(), sentence).as_bytes()].concat();
         // The connection ends after this, so it either goes out now or is lost.
         let _ = self.socket.inner().try_write(&ours);
         true

@@ -114,15 +114,14 @@ fn headers_only(kind: Kind) -> Response {
 
 /// The head of the response, and the first events: who serves, and where.
 fn greeting(app: &App, kind: Kind, start: Cursor, reset: bool, chunked: bool) -> Vec<u8> {
-    let now = SystemTime::now();
+    let (now, name) = (SystemTime::now(), app.name());
     let mut head = String::with_capacity(512);
     // Writing to a String cannot fail.
     let _ = write!(
         head,
         "HTTP/1.1 200 OK\r\ncontent-type: {}\r\nx-content-type-options: nosniff\r\ncache-control: {CACHE}\r\n\
-         vary: Accept\r\nx-accel-buffering: no\r\nserver-name: {}\r\ndate: {}\r\nconnection: close\r\n",
+         vary: Accept\r\nx-accel-buffering: no\r\nserver-name: {name}\r\ndate: {}\r\nconnection: close\r\n",
         content_type(kind),
-        app.name(),
         httpdate::HttpDate::from(now),
     );
     head.push_str(if chunked { "transfer-encoding: chunked\r\n\r\n" } else { "\r\n" });
@@ -130,8 +129,7 @@ fn greeting(app: &App, kind: Kind, start: Cursor, reset: bool, chunked: bool) ->
     if kind == Kind::Events {
         let nanos = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         let retry = RETRY_MILLIS + nanos / 1000 % RETRY_MILLIS;
-        let mut events =
-            format!("retry: {retry}\nevent: server\nid: {start}\ndata: {}\n\n", app.name());
+        let mut events = format!("retry: {retry}\nevent: server\nid: {start}\ndata: {name}\n\n");
         if reset {
             let _ = write!(events, "event: reset\nid: {start}\ndata: {start}\n\n");
         }

@@ -17,34 +17,30 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
 
-/// The page, with all filled in that is the same for every room.
+/// The page, with all filled in that is always the same.
 #[derive(Debug)]
 pub struct Page {
     html: String,
 }
 
 impl Page {
-    /// The page of the server of this name on this host.
-    pub fn new(name: &str, host: &str) -> Page {
-        let braces = |text: &str| escaped(text).replace('{', "&#123;");
+    /// The page of the server on this host.
+    pub fn new(host: &str) -> Page {
+        let host = escaped(host).replace('{', "&#123;");
         // Named up front, so that no module waits for another to ask for it.
         let scripts = ASSETS.iter().filter(|asset| asset.is_script());
         let modules: String = scripts
             .map(|asset| format!("<link rel=\"modulepreload\" href=\"/-/{}\">\n", asset.name))
             .collect();
-        let values = [
-            ("{{name}}", &*braces(name)),
-            ("{{host}}", &braces(host)),
-            ("{{modules}}", modules.trim_end()),
-        ];
-        Page { html: fill(PAGE, &values) }
+        Page { html: fill(PAGE, &[("{{host}}", &host), ("{{modules}}", modules.trim_end())]) }
     }
 
-    /// The page of a room.
-    pub fn of(&self, room: &RoomName) -> Response {
+    /// The page of a room, as the server of this name renders it.
+    pub fn of(&self, room: &RoomName, name: &str) -> Response {
         let html = fill(
             &self.html,
             &[
+                ("{{name}}", &escaped(name)),
                 ("{{room}}", &escaped(room.as_str())),
                 ("{{room_path}}", &escaped(&room.to_segment())),
             ],

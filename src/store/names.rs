@@ -2,6 +2,8 @@
 
 use std::io;
 
+use tokio::sync::watch;
+
 use crate::store::Store;
 use crate::store::file;
 #[cfg(feature = "mysql")]
@@ -15,6 +17,16 @@ const NAMES: [&str; 26] = [
 ];
 /// How often the list is gone through: more servers than any store has.
 const ROUNDS: usize = 100;
+
+/// All names, each once.
+pub fn all() -> impl Iterator<Item = String> {
+    (1..=ROUNDS).flat_map(|round| {
+        NAMES.into_iter().map(move |name| match round {
+            1 => name.to_owned(),
+            _ => format!("{name}-{round}"),
+        })
+    })
+}
 
 /// A name, held until this is dropped or the process ends, however it ends.
 #[derive(Debug)]
@@ -38,24 +50,23 @@ impl Claim {
 
     /// Claims the first name that is free.
     pub async fn first_free(store: &Store) -> io::Result<Claim> {
-        for round in 1..=ROUNDS {
-            for name in NAMES {
-                let name = if round == 1 { name.to_owned() } else { format!("{name}-{round}") };
-                match Claim::of(store, &name).await {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    claim => return claim,
-                }
+        for name in all() {
+            match Claim::of(store, &name).await {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                claim => return claim,
             }
         }
         Err(io::Error::other("all names are taken"))
     }
 
-    /// The name.
-    pub fn name(&self) -> &str {
+    /// The name, and each that takes its place: a server that was cut off from a
+    /// database may find it taken, and goes on under the first that is free.
+    pub fn names(&self) -> watch::Receiver<String> {
         match self {
-            Claim::File(claim) => claim.name(),
+            // The lock of a file is held as long as the process is there.
+            Claim::File(claim) => watch::channel(claim.name().to_owned()).1,
             #[cfg(feature = "mysql")]
-            Claim::MySql(claim) => claim.name(),
+            Claim::MySql(claim) => claim.names(),
         }
     }
 

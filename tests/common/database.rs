@@ -44,14 +44,20 @@ impl DatabaseServer {
         DatabaseServer { user, password, host, port }
     }
 
-    /// Runs a statement; gives what it selects, a row a line.
-    pub fn query(&self, statement: &str) -> io::Result<String> {
+    /// A client that runs what it is given as arguments or as input.
+    pub fn client(&self) -> Command {
         let mut client = tool_command("mariadb");
         client.args(["--no-defaults", "--skip-ssl", "--protocol=tcp", "--connect-timeout=10"]);
         client.args(["--batch", "--skip-column-names", "--default-character-set=utf8mb4"]);
         client.args(["--host", &self.host, "--port", &self.port, "--user", &self.user]);
-        client.args(["--execute", statement]).env("MYSQL_PWD", &self.password);
-        let output = try_output_within(&mut client, STATEMENT_WITHIN)?;
+        client.env("MYSQL_PWD", &self.password);
+        client
+    }
+
+    /// Runs a statement; gives what it selects, a row a line.
+    pub fn query(&self, statement: &str) -> io::Result<String> {
+        let mut client = self.client();
+        let output = try_output_within(client.args(["--execute", statement]), STATEMENT_WITHIN)?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             return Err(io::Error::other(format!("{statement}: {said}")));

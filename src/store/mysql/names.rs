@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{Connection, MySqlConnection};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -15,7 +15,8 @@ use crate::config::host_name;
 use crate::cursor::fnv1a;
 use crate::report;
 use crate::store::mysql::fault::Fault;
-use crate::store::mysql::{MySql, Pauses, START_WAIT, STATEMENT_WAIT, connect, within};
+use crate::store::mysql::{MySql, Pauses, START_WAIT, STATEMENT_WAIT, Session, connect, within};
+use crate::store::names;
 
 /// How often a server says that it is there.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
@@ -25,10 +26,10 @@ const LEASE_SECONDS: u32 = 10;
 const RELEASE_WAIT: Duration = Duration::from_secs(1);
 
 /// A name, held until this is released or the server's connection ends; with a
-/// lease, until the lease ends.
+/// lease, until the lease ends. Where another server has it then, another name.
 #[derive(Debug)]
 pub struct Claim {
-    name: String,
+    names: watch::Receiver<String>,
     keeper: JoinHandle<()>,
     stop: oneshot::Sender<()>,
 }
@@ -51,13 +52,14 @@ impl Claim {
             }
         };
         let (stop, stopped) = oneshot::channel();
-        let keeper = tokio::spawn(keep(mysql.clone(), name.to_owned(), conn, stopped));
-        Ok(Claim { name: name.to_owned(), keeper, stop })
+        let (now, names) = watch::channel(name.to_owned());
+        let keeper = tokio::spawn(keep(mysql.clone(), now, conn, stopped));
+        Ok(Claim { names, keeper, stop })
     }
 
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// The name, and each that takes its place.
+    pub fn names(&self) -> watch::Receiver<String> {
+        self.names.clone()
     }
 
     /// Gives the name back.
@@ -69,15 +71,16 @@ impl Claim {
 }
 
 /// Renews the claim until it is told to stop; should the connection be lost, the
-/// name is claimed again.
+/// name is claimed again, or another one where it is taken by now.
 async fn keep(
     mysql: Arc<MySql>,
-    name: String,
+    now: watch::Sender<String>,
     conn: MySqlConnection,
     mut stopped: oneshot::Receiver<()>,
 ) {
     let mut held = Some(conn);
     while timeout(RENEW_EVERY, &mut stopped).await.is_err() {
+        let name = now.borrow().clone();
         let renewed = match &mut held {
             Some(conn) => within(STATEMENT_WAIT, renew(&mysql, &name, conn)).await,
             None => Ok(false),
@@ -85,21 +88,67 @@ async fn keep(
         if matches!(renewed, Ok(true)) {
             continue;
         }
-        let before = held.take().is_some();
-        match claim(&mysql, &name).await {
-            Ok(Some(conn)) => held = Some(conn),
-            Ok(None) if before => {
-                report::line(format_args!("the name {name} is held by another server now"));
+        held = None;
+        match claim_again(&mysql, &name).await {
+            Ok(Some((conn, name))) => {
+                held = Some(conn);
+                take_up(&now, name);
             }
             // The store says itself that it does not answer.
             _ => sleep(RENEW_EVERY / 4).await,
         }
     }
     if let Some(mut conn) = held {
-        let gone = sqlx::query("DELETE FROM servers WHERE name = ? AND holder = ?");
-        let _ = gone.bind(&name).bind(mysql.holder).execute(&mut conn).await;
+        // All its rows, should an attempt that failed have left one more.
+        let gone = sqlx::query("DELETE FROM servers WHERE holder = ?");
+        let _ = gone.bind(mysql.holder).execute(&mut conn).await;
         let _ = conn.close().await;
     }
+}
+
+/// Goes on under this name.
+fn take_up(now: &watch::Sender<String>, name: String) {
+    let before = now.send_replace(name);
+    let name = now.borrow();
+    if *name != before {
+        report::line(format_args!(
+            "the name {before} is held by another server now; this one goes on as {}",
+            *name
+        ));
+    }
+}
+
+/// Claims the name again or, where another server holds it by now, the first that
+/// is free; `None` where it is too early to tell.
+async fn claim_again(
+    mysql: &MySql,
+    name: &str,
+) -> Result<Option<(MySqlConnection, String)>, Fault> {
+    if let Some(conn) = claim(mysql, name).await? {
+        return Ok(Some((conn, name.to_owned())));
+    }
+    // The lock may be held by this server's own lost connection, until the database
+    // finds that it is gone: another server would have its row there.
+    if !is_anothers(mysql, name).await? {
+        return Ok(None);
+    }
+    for name in names::all() {
+        if let Some(conn) = claim(mysql, &name).await? {
+            return Ok(Some((conn, name)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether another server is registered under this name.
+async fn is_anothers(mysql: &MySql, name: &str) -> Result<bool, Fault> {
+    let registered = "SELECT holder FROM servers WHERE name = ?";
+    let ask = |mut session: Session| async move {
+        let row = sqlx::query_as(registered).bind(name).fetch_optional(&mut *session).await?;
+        Ok(session.gives(row))
+    };
+    let row: Option<(u64,)> = mysql.asking(ask).await?;
+    Ok(row.is_some_and(|(holder,)| holder != mysql.holder))
 }
 
 /// Claims a name, on a connection of its own; `None` where another server holds it.
