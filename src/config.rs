@@ -50,6 +50,9 @@ pub enum Location {
     MySql(Box<Address>),
 }
 
+/// What a store looks like.
+const FORMS: &str = "give a directory or mysql://USER:PASSWORD@HOST:PORT/DATABASE";
+
 impl Location {
     /// Reads a path or a URL. The error is one line, and names no password.
     pub fn new(text: OsString) -> Result<Location, String> {
@@ -65,7 +68,11 @@ impl Location {
             Some(("mysql", _)) => {
                 Err("this catchat is built without MySQL: build it with --features mysql".into())
             }
-            _ => Err("an unknown kind of store: give a directory or mysql://USER:PASSWORD@HOST:PORT/DATABASE".into()),
+            // What has other characters may be the beginning of a password.
+            Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                Err(format!("{scheme}:// is an unknown kind of store: {FORMS}"))
+            }
+            _ => Err(format!("an unknown kind of store: {FORMS}")),
         }
     }
 }

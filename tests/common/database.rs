@@ -3,6 +3,7 @@
 use super::dir::TempDir;
 use super::{tool_command, try_output_within};
 use std::io;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -59,6 +60,11 @@ impl DatabaseServer {
         String::from_utf8(output.stdout).map_err(io::Error::other)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        format!("{}:{}", self.host, self.port).parse().expect("an address")
+    }
+
     /// The kind of it, as `tests/databases` calls it.
     pub fn kind(&self) -> &'static str {
         let version = self.query("SELECT VERSION()").expect("a version");
@@ -83,6 +89,17 @@ impl Database {
     pub fn url(&self) -> String {
         let DatabaseServer { user, password, host, port } = &self.server;
         format!("mysql://{user}:{password}@{host}:{port}/{}", self.name)
+    }
+
+    /// The same behind a proxy at this address, which can read what goes through.
+    pub fn url_at(&self, proxy: SocketAddr) -> String {
+        let DatabaseServer { user, password, .. } = &self.server;
+        format!("mysql://{user}:{password}@{proxy}/{}?ssl-mode=DISABLED", self.name)
+    }
+
+    /// The server that it is on.
+    pub fn server(&self) -> &DatabaseServer {
+        &self.server
     }
 
     /// The same without who may use it, as a server shows it.

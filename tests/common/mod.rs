@@ -8,6 +8,7 @@ pub mod database;
 pub mod dir;
 pub mod live;
 pub mod poster;
+pub mod proxy;
 pub mod random;
 pub mod server;
 pub mod servers;
