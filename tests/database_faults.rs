@@ -3,36 +3,24 @@
 
 mod common;
 
-use common::check::{is_line, refused};
+use common::check::is_line;
 use common::database::{Database, tested_server};
 use common::eventually;
+use common::faults::{keeps_the_secret, one_server, proxied, refuses};
 use common::live::{Live, Screen, length, unquoted};
 use common::poster::each_once;
-use common::proxy::{Cut, Proxy};
+use common::proxy::Cut;
 use common::server::{Posted, Server, form};
 use common::servers::{END, LOG};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 /// Who posts, all at once, and how much each.
 const NAMES: [&str; 8] = ["anna", "ben", "cleo", "dan", "eve", "fay", "gus", "hana"];
 const POSTS: usize = 25;
 
-/// How soon a post is answered whatever the database does: five seconds of attempts, the last
-/// of which waits for a connection and a statement.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(14);
-
 /// How often all connections of a server are killed.
 const KILLS: usize = 12;
-
-/// A database and a proxy before it.
-fn proxied() -> (Database, Proxy, String) {
-    let database = Database::new(&tested_server());
-    let proxy = Proxy::before(database.server().address());
-    let url = database.url_at(proxy.address);
-    (database, proxy, url)
-}
 
 fn message(number: usize) -> String {
     format!("line {number} {}", "x".repeat(number * 7 % 300))
@@ -76,11 +64,6 @@ fn check(database: &Database, servers: &[Server], posted: &[Vec<Posted>], screen
         assert!(server.get(LOG).body == log, "a server has another log");
         keeps_the_secret(database, server);
     }
-}
-
-fn keeps_the_secret(database: &Database, server: &Server) {
-    let told = server.said().join("\n") + server.get("/-/metrics").text();
-    assert!(!told.contains(database.password()), "{told}");
 }
 
 /// Has all post at once while every n-th commit is cut.
@@ -127,30 +110,12 @@ fn two_servers() {
     crowd(2, 3, &[Cut::Answer, Cut::Before, Cut::UnderWay]);
 }
 
-/// What lies between a server and its database, and the server, before whom a post stands.
-fn one_server() -> (Database, Proxy, Server, Posted) {
-    let (database, proxy, url) = proxied();
-    let server = Server::on(&url);
-    let first = server.say("room", "omri", "first");
-    (database, proxy, server, first)
-}
-
-/// Posts once what must be refused for now, in time.
-fn refuses(server: &Server, body: &str, says: &[&str]) {
-    let start = Instant::now();
-    let answer = server.post_form(LOG, body);
-    assert!(start.elapsed() < ANSWERED_WITHIN, "only after {:?}", start.elapsed());
-    refused(&answer, 503, says);
-    let seconds = answer.header("retry-after").expect("Retry-After");
-    assert!(seconds.parse::<u32>().is_ok(), "{seconds}");
-}
-
 /// No commit reaches the database: the post is refused in time, and is nowhere.
 #[test]
 fn no_commit_arrives() {
     let (database, proxy, server, first) = one_server();
     proxy.cut_every(1, &[Cut::Before]);
-    refuses(&server, &form("omri", "lost"), &["look whether it is there"]);
+    refuses(&server, LOG, &form("omri", "lost"), &["look whether it is there"]);
     assert!(proxy.cuts() > 3, "tried again {} times", proxy.cuts());
     proxy.is_back();
     assert_eq!(server.get(LOG).text(), first.line);
@@ -168,7 +133,7 @@ fn gone_with_the_answer() {
     live.expect_line(&first.line);
     proxy.cut_then_away(Cut::Answer);
     let body = form("omri", "doubtful") + "&after=" + unquoted(&first.etag);
-    refuses(&server, &body, &["look whether it is there"]);
+    refuses(&server, LOG, &body, &["look whether it is there"]);
     proxy.is_back();
     eventually("it answers again", || server.get(LOG).status == 200);
     let repeat = server.post_form(LOG, &body);

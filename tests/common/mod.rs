@@ -6,6 +6,7 @@ pub mod cli;
 pub mod client;
 pub mod database;
 pub mod dir;
+pub mod faults;
 pub mod live;
 pub mod poster;
 pub mod proxy;
