@@ -6,7 +6,7 @@ mod common;
 use common::check::{created, parse_line};
 use common::database::{Database, DatabaseServer, OwnServer, tested_server};
 use common::eventually;
-use common::faults::{keeps_the_secret, one_server, refuses};
+use common::faults::{ANSWERED_WITHIN, keeps_the_secret, one_server, refuses};
 use common::live::{Live, Screen, unquoted};
 use common::server::{Posted, Server, form};
 use common::servers::{END, LOG};
@@ -123,8 +123,11 @@ fn message(number: usize) -> String {
 /// Posts each message once while `more` says so.
 fn post(server: &Server, name: &str, refusals: &AtomicUsize, more: &AtomicBool) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
+    let mut start = Instant::now();
     while more.load(Ordering::SeqCst) {
         let answer = server.post("room", name, &message(outcomes.len()));
+        assert!(start.elapsed() < ANSWERED_WITHIN, "only after {:?}", start.elapsed());
+        start = Instant::now();
         outcomes.push(match answer.status {
             201 => Outcome::Taken(created(&answer)),
             status => {
@@ -195,6 +198,38 @@ fn frozen() {
     screen.read_until(&mut live, END).expect("a stream that stays open");
     assert!(screen.log == log && screen.resets == 0, "a reader has another log");
     keeps_the_secret(&database, &server);
+}
+
+/// All connections are lost without a word, as when a host vanishes and another takes its address:
+/// new ones are made in time, and a stream goes on.
+#[test]
+fn vanished() {
+    let (database, proxy, server, first) = one_server();
+    let mut live = Live::events(&server, LOG, &[]);
+    live.expect_line(&first.line);
+    proxy.silence();
+    let body = form("omri", "second") + "&after=" + unquoted(&first.etag);
+    eventually("a post is taken", || server.post_form(LOG, &body).status != 503);
+    let answer = server.post_form(LOG, &body);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(live.expect_line(answer.text()), unquoted(answer.etag()));
+    assert_eq!(database.log("room"), (first.line + answer.text()).as_bytes());
+    eventually("health says so", || server.get("/-/health").status == 200);
+}
+
+/// Connections are lost without a word just when they are given back, more of them than a server
+/// may have: it has them back, and does not wait for them without end.
+#[test]
+fn vanished_when_idle() {
+    let (_database, proxy, server, first) = one_server();
+    let _live = Live::events(&server, LOG, &[]);
+    proxy.silence_pings(MANY);
+    eventually("all are lost", || {
+        server.get(LOG);
+        proxy.pings() == 0
+    });
+    eventually("reading goes on", || server.get(LOG).status == 200);
+    assert_eq!(server.get(LOG).text(), first.line);
 }
 
 /// The database takes no writes, as one that was failed over from: posts are refused, which the

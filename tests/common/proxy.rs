@@ -1,4 +1,5 @@
-//! A proxy before a database that reads along: it cuts connections at a COMMIT, and freezes.
+//! A proxy before a database that reads along: it cuts connections at a COMMIT, freezes them, or
+//! leaves them without an end and without an answer.
 //!
 //! The URL of what connects through it says `ssl-mode=DISABLED`: it looks at the bytes.
 
@@ -13,6 +14,9 @@ use std::time::Duration;
 /// A packet of seven bytes, the first of a command: the query COMMIT.
 const COMMIT: &[u8] = b"\x07\0\0\0\x03COMMIT";
 
+/// The same for one byte: a ping.
+const PING: &[u8] = b"\x01\0\0\0\x0e";
+
 /// How much later than the cut a COMMIT arrives that was under way.
 const UNDER_WAY: Duration = Duration::from_millis(100);
 
@@ -25,6 +29,8 @@ pub enum Cut {
     Answer,
     /// While it is under way: the database gets it after the server knows of the cut.
     UnderWay,
+    /// Not at all: it stays open, and nothing goes through it any more.
+    Silent,
 }
 
 /// What a proxy does with what comes.
@@ -39,6 +45,11 @@ struct Plan {
     /// Whether a cut is the last, and no connection is taken after it.
     then_away: bool,
     away: bool,
+    /// How many pings to come are not answered, nor anything after them.
+    pings: usize,
+    /// How many connections it took, and how many of them, the first, are silent.
+    taken: usize,
+    silent: usize,
     frozen: bool,
     ended: bool,
 }
@@ -65,13 +76,16 @@ impl Proxy {
         let proxy = Proxy { address, shared: Arc::clone(&shared) };
         thread::spawn(move || {
             for server in listener.incoming().map_while(Result::ok) {
-                let plan = shared.thawed();
+                let mut plan = shared.thawed(usize::MAX);
                 if plan.ended {
                     return;
                 }
+                let number = plan.taken;
+                plan.taken += 1;
                 if !plan.away {
+                    drop(plan);
                     // A database that takes no connection looks the same through the proxy.
-                    let _ = connect(&shared, server, database);
+                    let _ = connect(&shared, number, server, database);
                 }
             }
         });
@@ -103,6 +117,22 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
+    /// So many pings to come are not answered, nor anything after them.
+    pub fn silence_pings(&self, pings: usize) {
+        self.shared.lock().pings = pings;
+    }
+
+    /// How many of those are still to come.
+    pub fn pings(&self) -> usize {
+        self.shared.lock().pings
+    }
+
+    /// Nothing goes through the connections of now any more; those to come are fine.
+    pub fn silence(&self) {
+        let mut plan = self.shared.lock();
+        plan.silent = plan.taken;
+    }
+
     /// How many connections it has cut.
     pub fn cuts(&self) -> usize {
         self.shared.lock().cut
@@ -122,15 +152,19 @@ impl Shared {
         self.plan.lock().expect("no panic while locked")
     }
 
-    /// The plan, once nothing is held back.
-    fn thawed(&self) -> MutexGuard<'_, Plan> {
-        let frozen = |plan: &mut Plan| plan.frozen && !plan.ended;
+    /// The plan, once nothing of this connection is held back.
+    fn thawed(&self, number: usize) -> MutexGuard<'_, Plan> {
+        let frozen = |plan: &mut Plan| (plan.frozen || number < plan.silent) && !plan.ended;
         self.changed.wait_while(self.lock(), frozen).expect("no panic while locked")
     }
 
     /// How to cut at what a server sends; `None` where it goes on.
-    fn cut_at(&self, sent: &[u8]) -> Option<Cut> {
-        let mut plan = self.thawed();
+    fn cut_at(&self, number: usize, sent: &[u8]) -> Option<Cut> {
+        let mut plan = self.thawed(number);
+        if plan.pings > 0 && sent == PING {
+            plan.pings -= 1;
+            return Some(Cut::Silent);
+        }
         if plan.every == 0 || !sent.ends_with(COMMIT) {
             return None;
         }
@@ -145,7 +179,12 @@ impl Shared {
 }
 
 /// Connects a server to its database, with a thread for each direction.
-fn connect(shared: &Arc<Shared>, server: TcpStream, database: SocketAddr) -> io::Result<()> {
+fn connect(
+    shared: &Arc<Shared>,
+    number: usize,
+    server: TcpStream,
+    database: SocketAddr,
+) -> io::Result<()> {
     let database = TcpStream::connect_timeout(&database, DEADLINE)?;
     for stream in [&server, &database] {
         stream.set_nodelay(true)?;
@@ -155,14 +194,14 @@ fn connect(shared: &Arc<Shared>, server: TcpStream, database: SocketAddr) -> io:
     let other = (Arc::clone(shared), server, database, silenced);
     thread::spawn(move || {
         let (shared, server, database, silenced) = one;
-        let _ = forward(&shared, &server, &database, &silenced);
+        let _ = forward(&shared, number, &server, &database, &silenced);
         if !silenced.load(Ordering::SeqCst) {
             close(&server, &database);
         }
     });
     thread::spawn(move || {
         let (shared, server, database, silenced) = other;
-        let _ = answer(&shared, &server, &database, &silenced);
+        let _ = answer(&shared, number, &server, &database, &silenced);
         close(&server, &database);
     });
     Ok(())
@@ -178,6 +217,7 @@ fn close(server: &TcpStream, database: &TcpStream) {
 /// closes when it has come.
 fn forward(
     shared: &Shared,
+    number: usize,
     mut server: &TcpStream,
     mut database: &TcpStream,
     silenced: &AtomicBool,
@@ -189,12 +229,16 @@ fn forward(
             return Ok(());
         }
         let sent = &piece[..count];
-        match shared.cut_at(sent) {
+        match shared.cut_at(number, sent) {
             None => {
                 database.write_all(sent)?;
                 continue;
             }
             Some(Cut::Before) => return Ok(()),
+            Some(Cut::Silent) => {
+                while server.read(&mut piece)? > 0 {}
+                return Ok(());
+            }
             Some(Cut::Answer) => silenced.store(true, Ordering::SeqCst),
             Some(Cut::UnderWay) => {
                 silenced.store(true, Ordering::SeqCst);
@@ -210,6 +254,7 @@ fn forward(
 /// Forwards what the database says, up to the answer that a cut holds back.
 fn answer(
     shared: &Shared,
+    number: usize,
     mut server: &TcpStream,
     mut database: &TcpStream,
     silenced: &AtomicBool,
@@ -217,7 +262,7 @@ fn answer(
     let mut piece = [0; 65_536];
     loop {
         let count = database.read(&mut piece)?;
-        drop(shared.thawed());
+        drop(shared.thawed(number));
         if count == 0 || silenced.load(Ordering::SeqCst) {
             return Ok(());
         }
