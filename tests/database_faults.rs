@@ -4,10 +4,12 @@
 mod common;
 
 use common::check::is_line;
+use common::cli::run;
 use common::database::{Database, tested_server};
+use common::dir::TempDir;
 use common::eventually;
 use common::faults::{keeps_the_secret, one_server, proxied, refuses};
-use common::live::{Live, Screen, length, unquoted};
+use common::live::{Live, Screen, length, unquoted, write_log};
 use common::poster::each_once;
 use common::proxy::Cut;
 use common::server::{Posted, Server, form};
@@ -144,6 +146,26 @@ fn gone_with_the_answer() {
     assert_eq!(length(unquoted(repeat.etag())), log.len() as u64);
     assert_eq!(live.expect_line(repeat.text()), unquoted(repeat.etag()));
     keeps_the_secret(&database, &server);
+}
+
+/// A copy of files whose commits meet all of it stores each line once.
+#[test]
+fn copied() {
+    let (database, proxy, url) = proxied();
+    let dir = TempDir::new();
+    let rooms = ["one", "two", "three"];
+    for room in rooms {
+        write_log(&dir.file(&format!("{room}.log")), 3_000, 1_000);
+    }
+    proxy.cut_every(2, &[Cut::Answer, Cut::Before, Cut::UnderWay]);
+    let output = run(&["copy", dir.to_str().expect("UTF-8"), &url], &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(!said.contains(database.password()), "{said}");
+    assert!(proxy.cuts() >= 3, "{} cuts", proxy.cuts());
+    for room in rooms {
+        assert!(database.log(room) == dir.read(&format!("{room}.log")), "{room} is another log");
+    }
 }
 
 /// All connections of a server to this database.

@@ -34,8 +34,8 @@ fn goes_on(server: &Server, first: &Posted, until: impl Fn() -> bool) -> usize {
     turns
 }
 
-/// A room whose row somebody holds: its posts are refused in time, and are nowhere; other rooms,
-/// readers and health go on.
+/// A room whose row somebody holds: its posts are refused in time, also those that come when others
+/// wait already, and are nowhere; other rooms, readers and health go on.
 #[test]
 fn room_locked() {
     let database = Database::new(&tested_server());
@@ -45,11 +45,15 @@ fn room_locked() {
     live.expect_line(&first.line);
     let lock = database.lock(&["room"]);
     thread::scope(|scope| {
-        let waiting =
-            scope.spawn(|| refuses(&server, LOG, &form("omri", "refused"), &["try again"]));
-        let turns = goes_on(&server, &first, || waiting.is_finished());
+        let post = || refuses(&server, LOG, &form("omri", "refused"), &["try again"]);
+        let waiting = scope.spawn(post);
+        eventually("it waits", || database.running("FOR UPDATE") > 0);
+        let later = scope.spawn(post);
+        let turns = goes_on(&server, &first, || waiting.is_finished() && later.is_finished());
         assert!(turns > 5, "{turns} turns");
-        waiting.join().expect("refused in time");
+        for post in [waiting, later] {
+            post.join().expect("refused in time");
+        }
     });
     assert_eq!(server.get("/-/health").status, 200);
     drop(lock);
