@@ -8,7 +8,7 @@ use common::cli::run;
 use common::database::{Database, tested_server};
 use common::dir::TempDir;
 use common::eventually;
-use common::faults::{keeps_the_secret, one_server, proxied, refuses};
+use common::faults::{Ends, keeps_the_secret, one_server, proxied, refuses};
 use common::live::{Live, Screen, length, unquoted, write_log};
 use common::poster::each_once;
 use common::proxy::Cut;
@@ -197,6 +197,7 @@ fn connections_killed() {
             let (servers, more) = (&servers, &more);
             scope.spawn(move || post(servers, name, more))
         });
+        let ends = Ends(&done);
         let mut killed = 0;
         for _ in 0..KILLS {
             let before = count.load(Ordering::SeqCst);
@@ -204,7 +205,7 @@ fn connections_killed() {
             killed += kill_connections(&database);
         }
         assert!(killed >= 2 * KILLS, "{killed} connections killed");
-        done.store(true, Ordering::SeqCst);
+        drop(ends);
         let posted = posters.map(|poster| poster.join().expect("posted"));
         servers[0].say("room", "omri", "the end");
         (posted, screens.map(|screen| screen.join().expect("read")))

@@ -6,7 +6,7 @@ mod common;
 use common::check::{created, parse_line};
 use common::database::{Database, DatabaseServer, OwnServer, tested_server};
 use common::eventually;
-use common::faults::{ANSWERED_WITHIN, keeps_the_secret, one_server, refuses};
+use common::faults::{ANSWERED_WITHIN, Ends, keeps_the_secret, one_server, refuses};
 use common::live::{Live, Screen, unquoted};
 use common::server::{Posted, Server, form};
 use common::servers::{END, LOG};
@@ -124,11 +124,11 @@ fn message(number: usize) -> String {
     format!("line {number}")
 }
 
-/// Posts each message once while `more` says so.
-fn post(server: &Server, name: &str, refusals: &AtomicUsize, more: &AtomicBool) -> Vec<Outcome> {
+/// Posts each message once until `done` says so.
+fn post(server: &Server, name: &str, refusals: &AtomicUsize, done: &AtomicBool) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     let mut start = Instant::now();
-    while more.load(Ordering::SeqCst) {
+    while !done.load(Ordering::SeqCst) {
         let answer = server.post("room", name, &message(outcomes.len()));
         assert!(start.elapsed() < ANSWERED_WITHIN, "only after {:?}", start.elapsed());
         start = Instant::now();
@@ -174,15 +174,16 @@ fn check(log: &[u8], name: &str, outcomes: &[Outcome]) {
 #[test]
 fn frozen() {
     let (database, proxy, server, _) = one_server();
-    let (refusals, more) = (AtomicUsize::new(0), AtomicBool::new(true));
+    let (refusals, done) = (AtomicUsize::new(0), AtomicBool::new(false));
     let names = ["anna", "ben", "cleo", "dan"];
     let mut screen = Screen::default();
     let mut live = screen.resume(server.address, LOG, usize::MAX).expect("a stream");
     let outcomes = thread::scope(|scope| {
         let posters = names.map(|name| {
-            let (server, refusals, more) = (&server, &refusals, &more);
-            scope.spawn(move || post(server, name, refusals, more))
+            let (server, refusals, done) = (&server, &refusals, &done);
+            scope.spawn(move || post(server, name, refusals, done))
         });
+        let ends = Ends(&done);
         eventually("posts are taken", || server.head(LOG).cursor().length > 1_000);
         proxy.freeze(true);
         eventually("health says so", || server.get("/-/health").status == 503);
@@ -191,7 +192,7 @@ fn frozen() {
         eventually("all is well", || server.get("/-/health").status == 200);
         let before = server.get(LOG).cursor().length;
         eventually("posts are taken", || server.head(LOG).cursor().length > before + 1_000);
-        more.store(false, Ordering::SeqCst);
+        drop(ends);
         posters.map(|poster| poster.join().expect("posted"))
     });
     server.say("room", "omri", "the end");
@@ -242,8 +243,7 @@ fn vanished_when_idle() {
 fn read_only() {
     let own = OwnServer::start();
     let database = Database::new(&own.url);
-    let [root, server] =
-        [database.url(), database.account("not-roots", "BY")].map(|url| Server::on(url));
+    let [root, server] = [database.url(), database.account("not-roots", "BY")].map(Server::on);
     let first = server.say("room", "omri", "first");
     let mut live = Live::events(&server, LOG, &[]);
     live.expect_line(&first.line);

@@ -4,6 +4,7 @@ use super::check::refused;
 use super::database::{Database, tested_server};
 use super::proxy::Proxy;
 use super::server::{Posted, Server};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How soon a post is answered whatever the database does: five seconds of attempts, the last
@@ -40,4 +41,13 @@ pub fn refuses(server: &Server, target: &str, body: &str, says: &[&str]) {
 pub fn keeps_the_secret(database: &Database, server: &Server) {
     let told = server.said().join("\n") + server.get("/-/metrics").text();
     assert!(!told.contains(database.password()), "{told}");
+}
+
+/// Tells threads to end when it is dropped: also when a test fails that would wait for them.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
