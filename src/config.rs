@@ -50,23 +50,29 @@ pub enum Location {
     MySql(Box<Address>),
 }
 
+/// What a store looks like.
+const FORMS: &str = "give a directory or mysql://USER:PASSWORD@HOST:PORT/DATABASE";
+
 impl Location {
     /// Reads a path or a URL. The error is one line, and names no password.
     pub fn new(text: OsString) -> Result<Location, String> {
-        let Some(url) = text.to_str().filter(|text| text.contains("://")) else {
+        // A slash too few shall not make a directory that is called like the password.
+        let is_url = |text: &&str| text.contains("://") || text.starts_with("mysql:");
+        let Some(url) = text.to_str().filter(is_url) else {
             return Ok(Location::Directory(text.into()));
         };
-        let scheme = url.split("://").next().unwrap_or_default();
-        match scheme {
+        match url.split_once("://") {
             #[cfg(feature = "mysql")]
-            "mysql" => Ok(Location::MySql(Box::new(Address::new(url)?))),
+            Some(("mysql", _)) => Ok(Location::MySql(Box::new(Address::new(url)?))),
             #[cfg(not(feature = "mysql"))]
-            "mysql" => {
+            Some(("mysql", _)) => {
                 Err("this catchat is built without MySQL: build it with --features mysql".into())
             }
-            _ => Err(format!(
-                "{scheme}:// is an unknown kind of store: give a directory or mysql://USER:PASSWORD@HOST:PORT/DATABASE"
-            )),
+            // What has other characters may be the beginning of a password.
+            Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                Err(format!("{scheme}:// is an unknown kind of store: {FORMS}"))
+            }
+            _ => Err(format!("an unknown kind of store: {FORMS}")),
         }
     }
 }
@@ -112,7 +118,11 @@ fn location_or_file(text: OsString) -> Result<Location, String> {
 
 /// What a file says, without white space around it.
 fn file_content(path: &Path) -> Result<OsString, String> {
-    Ok(fs::read_to_string(path).map_err(|error| error.to_string())?.trim().into())
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    match text.trim() {
+        "" => Err("the file is empty: it is to hold a directory or a URL".into()),
+        text => Ok(text.into()),
+    }
 }
 
 /// What the server runs with.

@@ -35,7 +35,7 @@ use crate::store::mysql::room::Rows;
 /// locked rooms hold up no reader. Each costs the database a thread and memory.
 const WRITERS_MAX: u32 = 12;
 const READERS_MAX: u32 = 6;
-/// For how long a new connection is tried for.
+/// For how long a new connection is tried for, and one that is given back is asked.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// How long one statement may take. A lock is waited for for less than that.
 const STATEMENT_WAIT: Duration = Duration::from_secs(6);
@@ -242,8 +242,10 @@ impl DerefMut for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if !self.fine {
-            self.conn.close_on_drop();
+        match self.fine {
+            // The pool asks it whether it is well, and would wait for that without end.
+            true => drop(tokio::spawn(timeout(CONNECT_WAIT, self.conn.return_to_pool()))),
+            false => self.conn.close_on_drop(),
         }
     }
 }

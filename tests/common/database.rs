@@ -2,9 +2,11 @@
 
 use super::dir::TempDir;
 use super::{tool_command, try_output_within};
-use std::io;
-use std::process::Command;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -44,7 +46,18 @@ impl DatabaseServer {
         DatabaseServer { user, password, host, port }
     }
 
-    /// A client that runs what it is given as arguments or as input.
+    /// Runs a statement; gives what it selects, a row a line.
+    pub fn query(&self, statement: &str) -> io::Result<String> {
+        let output =
+            try_output_within(self.client().args(["--execute", statement]), STATEMENT_WITHIN)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(io::Error::other(format!("{statement}: {said}")));
+        }
+        String::from_utf8(output.stdout).map_err(io::Error::other)
+    }
+
+    /// The client, which runs what it is told, each select a line or more.
     pub fn client(&self) -> Command {
         let mut client = tool_command("mariadb");
         client.args(["--no-defaults", "--skip-ssl", "--protocol=tcp", "--connect-timeout=10"]);
@@ -54,15 +67,9 @@ impl DatabaseServer {
         client
     }
 
-    /// Runs a statement; gives what it selects, a row a line.
-    pub fn query(&self, statement: &str) -> io::Result<String> {
-        let mut client = self.client();
-        let output = try_output_within(client.args(["--execute", statement]), STATEMENT_WITHIN)?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(io::Error::other(format!("{statement}: {said}")));
-        }
-        String::from_utf8(output.stdout).map_err(io::Error::other)
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        format!("{}:{}", self.host, self.port).parse().expect("an address")
     }
 
     /// The kind of it, as `tests/databases` calls it.
@@ -89,6 +96,17 @@ impl Database {
     pub fn url(&self) -> String {
         let DatabaseServer { user, password, host, port } = &self.server;
         format!("mysql://{user}:{password}@{host}:{port}/{}", self.name)
+    }
+
+    /// The same behind a proxy at this address, which can read what goes through.
+    pub fn url_at(&self, proxy: SocketAddr) -> String {
+        let DatabaseServer { user, password, .. } = &self.server;
+        format!("mysql://{user}:{password}@{proxy}/{}?ssl-mode=DISABLED", self.name)
+    }
+
+    /// The server that it is on.
+    pub fn server(&self) -> &DatabaseServer {
+        &self.server
     }
 
     /// The same without who may use it, as a server shows it.
@@ -132,6 +150,53 @@ impl Database {
             .collect()
     }
 
+    /// Locks the rows of these rooms, as a transaction of somebody else does.
+    pub fn lock(&self, rooms: &[&str]) -> RowLocks {
+        let mut client = self.server.client();
+        client.args(["--unbuffered", "--database", &self.name]);
+        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it");
+        let mut statements =
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN;\n".to_string();
+        for room in rooms {
+            statements += &format!("SELECT name FROM rooms WHERE name = '{room}' FOR UPDATE;\n");
+        }
+        let stdout = BufReader::new(child.stdout.take().expect("its output"));
+        let stdin = child.stdin.as_mut().expect("its input");
+        stdin.write_all(statements.as_bytes()).expect("sent");
+        let locks = RowLocks(child);
+        let (locked, names) = mpsc::channel();
+        thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| locked.send(line))
+        });
+        for room in rooms {
+            assert_eq!(names.recv_timeout(STATEMENT_WITHIN).as_deref(), Ok(*room), "a row lock");
+        }
+        locks
+    }
+
+    /// How many statements of its sessions run, or wait for locks, and contain this.
+    pub fn running(&self, statement: &str) -> usize {
+        let selected = self.server.query(&format!(
+            "SELECT COUNT(*) FROM information_schema.processlist \
+             WHERE db = '{}' AND info LIKE '%{statement}%'",
+            self.name
+        ));
+        selected.expect("the statements").trim().parse().expect("a number")
+    }
+
+    /// Makes an account that may do everything here, and nothing elsewhere; it goes with the
+    /// database. `how` is what MySQL has after `IDENTIFIED`. Gives its URL.
+    pub fn account(&self, password: &str, how: &str) -> String {
+        let DatabaseServer { host, port, .. } = &self.server;
+        let name = &self.name;
+        let statements = format!(
+            "DROP USER IF EXISTS {name}; CREATE USER {name} IDENTIFIED {how} '{password}'; \
+             GRANT ALL ON {name}.* TO {name}"
+        );
+        self.server.query(&statements).expect("an account");
+        format!("mysql://{name}:{password}@{host}:{port}/{name}")
+    }
+
     /// Removes a room, as an operator does.
     pub fn remove(&self, room: &str) {
         assert!(!room.contains(['\'', '\\']), "{room:?} would need to be quoted");
@@ -140,11 +205,23 @@ impl Database {
     }
 }
 
+/// Rows locked by a client that does nothing else, until this is dropped.
+pub struct RowLocks(Child);
+
+impl Drop for RowLocks {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         // Whoever still writes there is not waited for without end.
         let name = &self.name;
-        let statements = format!("SET lock_wait_timeout = 10; DROP DATABASE IF EXISTS {name}");
+        let statements = format!(
+            "SET lock_wait_timeout = 10; DROP DATABASE IF EXISTS {name}; DROP USER IF EXISTS {name}"
+        );
         if let Err(error) = self.server.query(&statements) {
             eprintln!("{name} stays: {error}");
             assert!(thread::panicking(), "{name} cannot be dropped: {error}");

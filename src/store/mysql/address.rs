@@ -22,6 +22,7 @@ pub struct Address {
 impl Address {
     /// Reads the address. The error is one line, and does not repeat the password.
     pub fn new(url: &str) -> Result<Address, String> {
+        let unreadable = || format!("the URL cannot be read: {FORM}");
         let (rest, query) = match url.split_once('?') {
             Some((rest, query)) => (rest, Some(query)),
             None => (url, None),
@@ -30,16 +31,20 @@ impl Address {
             let name = parameter.split('=').next().unwrap_or_default();
             if !PARAMETERS.contains(&name) {
                 let known = PARAMETERS.join(", ");
-                return Err(format!("unknown parameter {name:?} of the URL: there are {known}"));
+                return Err(format!("unknown parameter of the URL: there are {known}; {FORM}"));
             }
         }
         let database = rest.splitn(4, '/').nth(3).filter(|name| !name.is_empty());
         let database = database.ok_or_else(|| format!("the URL names no database: {FORM}"))?;
+        // What stands behind the first of these in a password would be taken for the name.
+        if database.contains(['/', '@']) || url.contains(|c: char| c == '#' || c.is_control()) {
+            return Err(unreadable());
+        }
         let database = percent_decode_str(database).decode_utf8();
         let database = database.map_err(|_| format!("the database's name is not UTF-8: {FORM}"))?;
         let parsed = url.parse::<MySqlConnectOptions>();
         // The parser's own words may repeat the URL.
-        let options = parsed.map_err(|_| format!("the URL cannot be read: {FORM}"))?;
+        let options = parsed.map_err(|_| unreadable())?;
         Ok(Address { options, database: database.into_owned() })
     }
 }
@@ -76,6 +81,12 @@ mod tests {
             "mysql://me:secret@db/chat?sslmode=secret",
             "mysql://me:secret@db/chat?ssl-mode=secret",
             "mysql://me:secret@db/%FF",
+            "mysql://me:secret@db/chat\nsecret",
+            "mysql://me:no?secret@db/chat",
+            "mysql://me:no&?secret=@db/chat",
+            "mysql://me:12/secret@db/chat",
+            "mysql://me:/secret@db/chat",
+            "mysql://me:12#secret@db/chat",
         ] {
             let error = Address::new(url).unwrap_err();
             assert!(!error.contains("secret") && !error.contains('\n'), "{error}");
