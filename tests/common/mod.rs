@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long anything may take that should come at once: generous, for a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(40);
 
 /// Waits until `condition` holds; fails with `what` when it does not within the deadline.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {

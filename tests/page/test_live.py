@@ -76,7 +76,7 @@ def test_a_hidden_tab_closes_its_stream_and_takes_it_up_where_it_was(server, ope
     assert time.monotonic() - started > 5, "a hidden tab does not hurry"
     server.post("general", "mira", "still hidden")
     page.look(True)
-    expect(page.texts.last).to_have_text("still hidden", timeout=2000)
+    expect(page.texts.last).to_have_text("still hidden", timeout=4000)
     page.live()
     assert len(page.streams) == 2
     size = server.file("general").stat().st_size
@@ -230,7 +230,7 @@ def test_14_behind_a_proxy_that_holds_streams_back_it_polls(server, browser):
     page = ChatPage(context, server.room_url("general"))
     for number in range(6):
         server.post("general", "omri", f"line {number}")
-        expect(page.texts.last).to_have_text(f"line {number}", timeout=2000)
+        expect(page.texts.last).to_have_text(f"line {number}", timeout=4000)  # some polls
     page.until(lambda: page.closed(page.streams[0]), "giving the stream up")
     assert held
     context.unroute("**/chat/general?after=*")
@@ -245,7 +245,7 @@ def test_a_stream_that_is_refused_leaves_polling(server, browser):
     page = ChatPage(context, server.room_url("general"))
     for number in range(3):
         server.post("general", "omri", f"line {number}")
-        expect(page.texts.last).to_have_text(f"line {number}", timeout=2000)
+        expect(page.texts.last).to_have_text(f"line {number}", timeout=4000)  # some polls
 
 
 def test_13_a_dead_stream_that_nobody_closed_is_noticed(proxy, server, browser):

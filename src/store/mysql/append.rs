@@ -23,6 +23,8 @@ use crate::store::mysql::{Pauses, STATEMENT_WAIT, random, within};
 
 /// How long a post is tried for, from when it came.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
+/// How long each statement may take at the least, for posts that waited for others.
+const ATTEMPT_WAIT: Duration = Duration::from_secs(2);
 /// How long a transaction whose answer was lost is looked for.
 const LOOK_WAIT: Duration = Duration::from_secs(5);
 
@@ -54,7 +56,9 @@ impl Rows {
         let mut attempts = Attempts { mark: random(), lost: Vec::new() };
         loop {
             let sure = attempts.lost.is_empty();
-            let fault = match self.try_commit(waiting, &mut attempts).await {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let wait = left.clamp(ATTEMPT_WAIT, STATEMENT_WAIT);
+            let fault = match self.try_commit(waiting, &mut attempts, wait).await {
                 Ok(committed) => return Ok(committed),
                 Err(fault) => fault,
             };
@@ -76,10 +80,11 @@ impl Rows {
         &self,
         waiting: &[Waiting],
         attempts: &mut Attempts,
+        wait: Duration,
     ) -> Result<Committed, Fault> {
         // What is left of a transaction that fails ends with its connection.
         let mut session = self.mysql.writing_session().await?;
-        let committed = self.transact(&mut session, waiting, attempts).await?;
+        let committed = self.transact(&mut session, waiting, attempts, wait).await?;
         Ok(session.gives(committed))
     }
 
@@ -88,14 +93,15 @@ impl Rows {
         conn: &mut MySqlConnection,
         waiting: &[Waiting],
         attempts: &mut Attempts,
+        wait: Duration,
     ) -> Result<Committed, Fault> {
-        let State { room, cursor: now } = within(STATEMENT_WAIT, self.lock(conn)).await?;
-        if let Some(found) = within(STATEMENT_WAIT, look(conn, room, attempts)).await? {
-            within(STATEMENT_WAIT, end_with(conn, "ROLLBACK")).await?;
+        let State { room, cursor: now } = within(wait, self.lock(conn)).await?;
+        if let Some(found) = within(wait, look(conn, room, attempts)).await? {
+            within(wait, end_with(conn, "ROLLBACK")).await?;
             return Ok(attempts.lost.swap_remove(found));
         }
         let from = Batch::unread_from(waiting, now);
-        let since = within(STATEMENT_WAIT, rows::read(conn, room, from..now.length)).await?;
+        let since = within(wait, rows::read(conn, room, from..now.length)).await?;
         let batch = Batch::new(waiting, now, &Bytes::from(since));
         let (start, bytes) = (now.length, batch.lines.len() as u64);
         let epoch = if start == 0 { Epoch::of(&batch.lines) } else { now.epoch };
@@ -106,14 +112,14 @@ impl Rows {
             Row { place: start + at as u64, parts, raw }
         });
         let lines: Vec<_> = lines.collect();
-        within(STATEMENT_WAIT, rows::insert(conn, room, &lines, Some(attempts.mark))).await?;
+        within(wait, rows::insert(conn, room, &lines, Some(attempts.mark))).await?;
         // Also where there is no new line: what was found must be as durable as this.
         let end = Cursor { epoch, length: start + bytes };
-        within(STATEMENT_WAIT, set_state(conn, room, end)).await?;
+        within(wait, set_state(conn, room, end)).await?;
         drop(lines);
         let written = Written { epoch, start, bytes, error: None };
         let committed = Committed { batch, written, room };
-        match within(STATEMENT_WAIT, end_with(conn, "COMMIT")).await {
+        match within(wait, end_with(conn, "COMMIT")).await {
             Ok(()) => Ok(committed),
             Err(fault) => {
                 if bytes > 0 {
