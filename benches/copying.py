@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 
-from database import PROGRAM, database
+from database import PROGRAM, database, query
 from rig import SCRATCH, Row, say, spawn, stop
 
 ROOMS = 16
@@ -34,15 +34,11 @@ def _bytes_in_files(data):
 
 
 def _bytes_in_database(url):
-    server, _, name = url.rpartition("/")
-    address, _, port = server.rpartition(":")
-    password = address.removeprefix("mysql://root:").rpartition("@")[0]
-    asked = subprocess.run(
-        ["mariadb", "--no-defaults", "--skip-ssl", "--host=127.0.0.1", f"--port={port}", "--user=root", "-BN",
-         f"--execute=SELECT SUM(length) FROM {name}.rooms"],
-        env={"MYSQL_PWD": password, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
     # Until the copy has made the tables, there is nothing.
-    return int(asked.stdout) if asked.stdout.strip().isdigit() else 0
+    if query(url, "SHOW TABLES LIKE 'rooms'"):
+        (total,), = query(url, "SELECT COALESCE(SUM(length), 0) FROM rooms")
+        return int(total)
+    return 0
 
 
 def _seconds(where, start, url, target, bytes_there, total):

@@ -40,7 +40,7 @@ class Node:
     def install(self):
         command = (
             "mariadb-install-db", "--no-defaults", f"--datadir={self.directory}/data",
-            "--skip-test-db", "--auth-root-authentication-method=socket",
+            f"--tmpdir={self.directory}", "--skip-test-db", "--auth-root-authentication-method=socket",
             "--auth-root-socket-user=root",
         )
         done = subprocess.run(NOBODY + command, capture_output=True, timeout=120)
@@ -51,6 +51,8 @@ class Node:
         nodes = ",".join(network.CLUSTER + str(node) for node in network.NODES)
         return [
             "mariadbd", "--no-defaults", f"--datadir={self.directory}/data",
+            # A node that starts removes what others have in its directory for temporary files.
+            f"--tmpdir={self.directory}",
             f"--socket={self.directory}/socket", f"--pid-file={self.directory}/pid",
             f"--log-error={self.directory}/error.log", f"--bind-address={self.address}",
             "--skip-name-resolve", "--max-connections=200", "--performance-schema=off",
