@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 from client import Connection, Poster, Reader, Seen, Subscriber
 
@@ -99,3 +100,12 @@ class Load:
 def percentile(values, share):
     """Of sorted values; 0 of none."""
     return values[min(int(len(values) * share), len(values) - 1)] if values else 0.0
+
+
+async def wait_for(true, what, deadline_s):
+    """Waits until true() is, and returns how long that took."""
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < deadline_s, f"not within {deadline_s} s: {what}"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began

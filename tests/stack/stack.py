@@ -1,5 +1,6 @@
 """The stack under test: driven through make and Docker, as a person would."""
 
+import asyncio
 import calendar
 import json
 import os
@@ -17,6 +18,16 @@ COMMAND_WAIT_S = 600
 
 class CommandFailed(AssertionError):
     """A command that should succeed did not."""
+
+
+def say(result, text):
+    """A line of the report."""
+    print(f"{result:>7}  {text}", flush=True)
+
+
+async def in_thread(function, *arguments):
+    """A command of the stack's, while the load goes on."""
+    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
 def free_port():
