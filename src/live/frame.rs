@@ -92,15 +92,14 @@ impl Chunk {
 fn events(epoch: Epoch, start: u64, mut line_start: bool, bytes: &[u8]) -> (Vec<u8>, usize) {
     let mut out = Vec::with_capacity(FRAME_BYTES_MAX.min(bytes.len() * 2 + 64));
     let mut taken = 0;
-    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-        if out.len() >= FRAME_BYTES_MAX {
-            break;
-        }
+    while taken < bytes.len() && out.len() < FRAME_BYTES_MAX {
         if line_start {
             out.extend_from_slice(b"data: ");
         }
+        let rest = &bytes[taken..];
+        let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
         let room = FRAME_BYTES_MAX.saturating_sub(out.len()).max(1);
-        let line = &line[..line.len().min(room)];
+        let line = &rest[..end.min(room)];
         taken += line.len();
         let text = line.strip_suffix(b"\n");
         push_data(text.unwrap_or(line), &mut out);
@@ -114,13 +113,13 @@ fn events(epoch: Epoch, start: u64, mut line_start: bool, bytes: &[u8]) -> (Vec<
 }
 
 /// A carriage return, which a script may have appended, would end the field.
-fn push_data(text: &[u8], out: &mut Vec<u8>) {
-    for (number, part) in text.split(|&byte| byte == b'\r').enumerate() {
-        if number > 0 {
-            out.extend_from_slice(b"\ndata: ");
-        }
-        out.extend_from_slice(part);
+fn push_data(mut text: &[u8], out: &mut Vec<u8>) {
+    while let Some(at) = memchr::memchr(b'\r', text) {
+        out.extend_from_slice(&text[..at]);
+        out.extend_from_slice(b"\ndata: ");
+        text = &text[at + 1..];
     }
+    out.extend_from_slice(text);
 }
 
 #[cfg(test)]
