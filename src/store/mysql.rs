@@ -53,11 +53,16 @@ const START_WAIT: Duration = Duration::from_secs(10);
 /// A connection that has been idle for this long is closed, before the database does it.
 const IDLE_WAIT: Duration = Duration::from_secs(15);
 /// What every session is told. Lines are read under the room's lock as they were
-/// committed last. A session whose client has vanished ends, and its locks with it.
-/// Leases and changes are told in one time, whatever the nodes' zones are.
+/// committed last. A session whose client has vanished ends, and its locks with it;
+/// so does a statement that waits for a lock of a row or, by a backup, of a table.
+/// Leases and changes are told in one time, whatever the nodes' zones are. What the
+/// database is set to otherwise does not matter: statements mean what they say, commit
+/// by themselves outside of a transaction, and what does not fit a column is refused.
 const SESSION: [&str; 2] = [
+    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, \
+     completion_type = 0, innodb_lock_wait_timeout = 5, lock_wait_timeout = 5, \
+     wait_timeout = 20, time_zone = '+00:00'",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "SET SESSION innodb_lock_wait_timeout = 5, wait_timeout = 20, time_zone = '+00:00'",
 ];
 
 /// A database with the rooms in it.
