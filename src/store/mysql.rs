@@ -282,7 +282,8 @@ fn pool(address: &Address, most: u32) -> MySqlPool {
 /// A connection of its own.
 async fn connect(options: &MySqlConnectOptions) -> Result<MySqlConnection, Fault> {
     within(CONNECT_WAIT, async {
-        let mut conn = MySqlConnection::connect_with(options).await?;
+        let connected = MySqlConnection::connect_with(options).await;
+        let mut conn = connected.map_err(Fault::connecting)?;
         prepare_session(&mut conn).await?;
         Ok(conn)
     })
