@@ -52,7 +52,7 @@ async fn post(url: &str, lines: usize, time: Duration) -> sqlx::Result<String> {
     );
     let (began, mut stored) = (Instant::now(), 0);
     while began.elapsed() < time {
-        raw_sql("BEGIN").execute(&mut conn).await?;
+        raw_sql("START TRANSACTION").execute(&mut conn).await?;
         let lock = "SELECT id, length, epoch FROM rooms WHERE name = 'bare' FOR UPDATE";
         let row: (u64, u64, String) = sqlx::query_as(lock).fetch_one(&mut conn).await?;
         let (room, start, _) = row;

@@ -25,16 +25,17 @@ Commands:
                  gets meanwhile, or a copy that was stopped has missed, comes
                  when it is run again. A room whose log in TO is not how the one
                  in FROM begins is left alone and named; then it exits 1.
-                 A store is given as to --store, or as @FILE that contains it.
+                 Both are given as to --store.
 
 Options:
   -l, --listen ADDR  Address and port to listen on; port 0 takes a free one.
                      Default: 127.0.0.1:8080. Environment: CATCHAT_LISTEN
   -s, --store STORE  The directory that holds one log file a room, or
                      mysql://USER:PASSWORD@HOST:PORT/DATABASE?ssl-mode=MODE
-                     (built with --features mysql). Several servers may share it.
+                     (built with --features mysql), or @FILE that holds one of
+                     these. Several servers may share it.
                      Default: ./data. Environment: CATCHAT_STORE, or
-                     CATCHAT_STORE_FILE, a file that holds it
+                     CATCHAT_STORE_FILE, the name of such a file
   -n, --name NAME    The server's name, as pages and the Server-Name header
                      show it, and no other server of the store has it.
                      Default: the first free one of alpha, bravo, charlie …,

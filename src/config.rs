@@ -54,16 +54,36 @@ pub enum Location {
 const FORMS: &str = "give a directory or mysql://USER:PASSWORD@HOST:PORT/DATABASE";
 
 impl Location {
+    /// Reads a store, or `@FILE` that contains it: a password on the command line is for
+    /// all to see who list processes. The error is one line, and names no password.
+    fn given(text: OsString) -> Result<Location, String> {
+        match text.to_str().and_then(|text| text.strip_prefix('@')) {
+            Some(path) if is_meant_as_url(path) => {
+                Err(format!("the name of a file is to follow the @: {FORMS}"))
+            }
+            Some(path) => Location::in_file(path.as_ref()).map_err(|e| format!("@{path}: {e}")),
+            None => Location::new(text),
+        }
+    }
+
+    /// Reads what a file says, without white space around it.
+    fn in_file(path: &Path) -> Result<Location, String> {
+        let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+        match text.trim() {
+            "" => Err("the file is empty: it is to hold a directory or a URL".into()),
+            text => Location::new(text.into()),
+        }
+    }
+
     /// Reads a path or a URL. The error is one line, and names no password.
-    pub fn new(text: OsString) -> Result<Location, String> {
-        // A slash too few shall not make a directory that is called like the password.
-        let is_url = |text: &&str| text.contains("://") || text.starts_with("mysql:");
-        let Some(url) = text.to_str().filter(is_url) else {
+    fn new(text: OsString) -> Result<Location, String> {
+        let url = text.to_string_lossy();
+        if !is_meant_as_url(&url) {
             return Ok(Location::Directory(text.into()));
-        };
+        }
         match url.split_once("://") {
             #[cfg(feature = "mysql")]
-            Some(("mysql", _)) => Ok(Location::MySql(Box::new(Address::new(url)?))),
+            Some(("mysql", _)) => Ok(Location::MySql(Box::new(Address::new(&url)?))),
             #[cfg(not(feature = "mysql"))]
             Some(("mysql", _)) => {
                 Err("this catchat is built without MySQL: build it with --features mysql".into())
@@ -75,6 +95,20 @@ impl Location {
             _ => Err(format!("an unknown kind of store: {FORMS}")),
         }
     }
+}
+
+/// Whether this is a URL, or one with a mistake in it, which shall not make a directory
+/// that is called like the password. What begins like a path is one.
+fn is_meant_as_url(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    let is_kind = |kind| {
+        let rest = lower.strip_prefix(kind);
+        rest.is_some_and(|rest| rest.starts_with(':') || rest.starts_with("//"))
+    };
+    let has_login = || text.split_once(':').is_some_and(|(_, rest)| rest.contains('@'));
+    text.contains("://")
+        || (!text.starts_with(['/', '.'])
+            && (["mysql", "mariadb"].iter().any(is_kind) || has_login()))
 }
 
 impl fmt::Display for Location {
@@ -100,28 +134,8 @@ pub struct CopyConfig {
 impl CopyConfig {
     /// Checks what was given. The error is one line and means a mistake of the user.
     pub fn new(args: CopyArgs) -> Result<CopyConfig, String> {
-        let location = |name, text| location_or_file(text).map_err(|e| format!("{name}: {e}"));
+        let location = |name, text| Location::given(text).map_err(|e| format!("{name}: {e}"));
         Ok(CopyConfig { from: location("FROM", args.from)?, to: location("TO", args.to)? })
-    }
-}
-
-/// A store, or `@FILE` that contains it: a password on the command line is for all
-/// to see who list processes.
-fn location_or_file(text: OsString) -> Result<Location, String> {
-    match text.to_str().and_then(|text| text.strip_prefix('@')) {
-        Some(path) => file_content(path.as_ref())
-            .and_then(Location::new)
-            .map_err(|error| format!("@{path}: {error}")),
-        None => Location::new(text),
-    }
-}
-
-/// What a file says, without white space around it.
-fn file_content(path: &Path) -> Result<OsString, String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    match text.trim() {
-        "" => Err("the file is empty: it is to hold a directory or a URL".into()),
-        text => Ok(text.into()),
     }
 }
 
@@ -189,19 +203,18 @@ impl Config {
 /// containers keep secrets.
 fn store(given: Option<OsString>) -> Result<Location, String> {
     if let Some(given) = given {
-        return Location::new(given).map_err(|error| format!("--store: {error}"));
+        return Location::given(given).map_err(|error| format!("--store: {error}"));
     }
     match (set("CATCHAT_STORE"), set("CATCHAT_STORE_FILE")) {
         (Some(_), Some(_)) => {
             Err("CATCHAT_STORE and CATCHAT_STORE_FILE are both set: set one".into())
         }
         (Some(text), None) => {
-            Location::new(text).map_err(|error| format!("CATCHAT_STORE: {error}"))
+            Location::given(text).map_err(|error| format!("CATCHAT_STORE: {error}"))
         }
         (None, Some(path)) => {
             let place = path.display();
-            file_content(Path::new(&path))
-                .and_then(Location::new)
+            Location::in_file(path.as_ref())
                 .map_err(|error| format!("CATCHAT_STORE_FILE={place}: {error}"))
         }
         (None, None) => Ok(Location::Directory(DEFAULT_STORE.into())),

@@ -28,8 +28,6 @@ use crate::store::{Store, StoreError, lock};
 
 /// How many rooms are copied at a time.
 const ROOMS_AT_A_TIME: usize = 8;
-/// How much of the end of what is there already is compared, in bytes.
-const COMPARED_BYTES: u64 = 64 * 1024;
 /// After so many failures of a store it does not get better with the next room.
 const STORE_FAILURES_MAX: usize = 20;
 
@@ -175,11 +173,43 @@ impl Copy {
         // In this order: of one log, this one then cannot be the longer one.
         let there = self.to.snapshot(room, &self.usage).await.map_err(fails)?;
         let here = self.from.snapshot(room, &self.usage).await.map_err(fails)?;
-        if !begins(&there, &here).await.map_err(fails)? {
+        if !self.begins(&there, &here).await.map_err(fails)? {
             return Err(Why::Different { here: here.cursor, there: there.cursor });
         }
-        self.progress.skip(there.cursor.length);
         self.lines(room, &here, there.cursor).await
+    }
+
+    /// Whether `there` is how `here` begins, byte for byte.
+    async fn begins(&self, there: &Snapshot, here: &Snapshot) -> Result<bool, StoreError> {
+        let (length, end) = (there.cursor.length, here.cursor.length);
+        if length == 0 {
+            return Ok(true);
+        }
+        let (Some(there_log), Some(here_log)) = (there.log(), here.log()) else { return Ok(false) };
+        if length > end || there.cursor.epoch != here.cursor.epoch {
+            return Ok(false);
+        }
+        let mut at = 0;
+        // What was read of each and is not compared yet. Where that is nothing, a line
+        // of its log begins at `at`.
+        let (mut one, mut other) = (Bytes::new(), Bytes::new());
+        while at < length {
+            let more_of_one = one.is_empty().then(|| there_log.start_lines(at..length));
+            let more_of_other = other.is_empty().then(|| here_log.start_lines(at..end));
+            if let Some(reading) = more_of_one {
+                one = joined(reading).await?;
+            }
+            if let Some(reading) = more_of_other {
+                other = joined(reading).await?;
+            }
+            let both = one.len().min(other.len());
+            if one.split_to(both) != other.split_to(both) {
+                return Ok(false);
+            }
+            at += both as u64;
+            self.progress.compared(both as u64);
+        }
+        Ok(true)
     }
 
     /// Copies all lines of a room from `at` on.
@@ -207,21 +237,4 @@ impl Copy {
 async fn joined(reading: JoinHandle<Result<Bytes, StoreError>>) -> Result<Bytes, StoreError> {
     let panicked = |_| Err(StoreError::Failed("a task of the store panicked".into()));
     reading.await.unwrap_or_else(panicked)
-}
-
-/// Whether `there` is how `here` begins, as far as its first line, its length and its
-/// last lines tell.
-async fn begins(there: &Snapshot, here: &Snapshot) -> Result<bool, StoreError> {
-    let (Some(there_log), Some(here_log)) = (there.log(), here.log()) else {
-        return Ok(there.cursor.length == 0);
-    };
-    let length = there.cursor.length;
-    if length == 0 {
-        return Ok(true);
-    }
-    if length > here.cursor.length || there.cursor.epoch != here.cursor.epoch {
-        return Ok(false);
-    }
-    let last = length.saturating_sub(COMPARED_BYTES)..length;
-    Ok(there_log.read_all(last.clone()).await? == here_log.read_all(last).await?)
 }

@@ -3,8 +3,10 @@
 mod common;
 
 use common::cli::{fails, run};
+use common::dir::TempDir;
 use common::server::{Server, catchat};
 use common::store::Store;
+use std::fs;
 use std::net::TcpListener;
 
 /// `--help` is for a person who wants to learn the program from it.
@@ -71,6 +73,72 @@ fn bad_usage() {
         (&["copy", "--store", "one", "two"], "copy"),
     ] {
         fails(args, &[], 2, &[says]);
+    }
+}
+
+/// A URL with a slash too few, or of another kind, became a directory that was called like the
+/// password in it, which the first line then told.
+#[test]
+fn mistyped_stores() {
+    let dir = TempDir::new();
+    for store in [
+        "mysql:/u:hunter2@127.0.0.1/x",
+        "MYSQL:/u:hunter2@127.0.0.1/x",
+        "mysql//u:hunter2@127.0.0.1/x",
+        "mariadb:/u:hunter2@127.0.0.1/x",
+        "Mysql://u:hunter2@127.0.0.1/x",
+        "mysql:hunter2",
+        "mysq:/u:hunter2@127.0.0.1/x",
+        "u:hunter2@127.0.0.1/x",
+        "@mysql://u:hunter2@127.0.0.1/x",
+        "@u:hunter2@127.0.0.1/x",
+    ] {
+        let path = dir.to_str().expect("UTF-8");
+        for (args, env, says) in [
+            (&["--listen", "127.0.0.1:0", "--store", store][..], &[][..], "--store: "),
+            (&["--listen", "127.0.0.1:0"], &[("CATCHAT_STORE", store)], "CATCHAT_STORE: "),
+            (&["copy", store, path], &[], "FROM: "),
+            (&["copy", path, store], &[], "TO: "),
+        ] {
+            let said = fails(args, env, 2, &[says, "mysql://USER:PASSWORD@HOST"]);
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+    }
+}
+
+/// What begins like a path is one, whatever it contains.
+#[test]
+fn odd_directories() {
+    for name in ["a:b@c", "mysql:x", "@file"] {
+        let dir = TempDir::new();
+        let path = dir.file(name);
+        let server = Server::on(&path);
+        server.say("room", "omri", "hi");
+        assert!(path.join("room.log").is_file(), "{path:?}");
+    }
+}
+
+/// A store in a file, so that nobody who lists processes sees its password, means the same in every
+/// place; it became a directory of this name.
+#[test]
+fn a_store_in_a_file() {
+    let (store, dir) = (Store::new(), TempDir::new());
+    let path = dir.file("store");
+    fs::write(&path, format!("{}\n", store.argument())).expect("written");
+    let argument = format!("@{}", path.display());
+    let server = Server::on(&argument);
+    let first = server.say("room", "omri", "hi");
+    let said = server.said();
+    assert!(store.password().is_none_or(|password| !said[0].contains(password)), "{said:?}");
+    let mut command = catchat();
+    command.args(["--listen", "127.0.0.1:0"]).env("CATCHAT_STORE", &argument);
+    assert_eq!(Server::spawn(&mut command).get("/chat/room").text(), first.line);
+    let (empty, missing) = (dir.file("empty"), dir.file("missing"));
+    fs::write(&empty, " \n").expect("written");
+    for (path, says) in [(empty, "empty"), (missing, "No such file")] {
+        let argument = format!("@{}", path.display());
+        fails(&["--store", &argument], &[], 2, &["--store: @", says]);
+        fails(&[], &[("CATCHAT_STORE", &argument)], 2, &["CATCHAT_STORE: @", says]);
     }
 }
 

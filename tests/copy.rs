@@ -245,6 +245,35 @@ fn another_log_is_left_alone() {
     assert_eq!(log("elsewhere"), b"only there\n");
 }
 
+/// A log in TO that differs in its middle, far from its end, was taken for the same log, and what it
+/// lacked was put behind it. All of it is compared, short lines and one of more than is read at once.
+#[test]
+fn a_difference_in_the_middle() {
+    let (from, to, dir) = (TempDir::new(), Store::new(), TempDir::new());
+    write_log(&dir.file("log"), 15_000, 100);
+    let log = [dir.read("log"), b"x".repeat(1_500_000), b"\n".to_vec()].concat();
+    for (room, at) in
+        [("same", None::<usize>), ("second", Some(150)), ("middle", Some(log.len() / 2))]
+    {
+        to.fill(room, &log);
+        let mut other = [&log[..], b"and more\n"].concat();
+        if let Some(at) = at {
+            other[at] ^= 1;
+        }
+        fs::write(from.file(&file(room)), other).expect("written");
+    }
+    let output = copy(&*from, &to);
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("3 rooms, 2 of them not to the end: copied 1 lines, 9 bytes "), "{said}");
+    let server = Server::on(&to);
+    assert!(server.get("/chat/same").body == from.read("same.log"));
+    for room in ["middle", "second"] {
+        assert!(said.contains(&format!("room {room}: not copied: ")), "{said}");
+        assert!(server.get(&target(room)).body == log, "{room} was written to");
+    }
+}
+
 /// What is written to is copied as it was at one time; the next run brings the rest.
 #[test]
 fn a_store_in_use() {

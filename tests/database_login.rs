@@ -16,9 +16,7 @@ const PASSWORD: &str = "hunter2-hunter3";
 /// Checks that a server does not start, with one line that shows nothing of a password.
 fn refused(args: &[&str], env: &[(&str, &str)], code: i32, says: &[&str]) {
     let args = [&["--listen", "127.0.0.1:0"], args].concat();
-    fails(&args, env, code, says);
-    let output = common::cli::run(&args, env);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = fails(&args, env, code, says);
     assert!(!said.contains("hunter"), "{said}");
 }
 
@@ -42,6 +40,7 @@ fn bad_files() {
         fs::write(&path, content).expect("written");
         let path = path.to_str().expect("UTF-8");
         refused(&[], &[("CATCHAT_STORE_FILE", path)], 2, &["CATCHAT_STORE_FILE", path, says]);
+        refused(&["--store", &format!("@{path}")], &[], 2, &["--store: @", path, says]);
     }
     let missing = dir.file("missing");
     for path in [missing.to_str().expect("UTF-8"), dir.to_str().expect("UTF-8")] {
@@ -76,6 +75,10 @@ fn good_file() {
     server.say("room", "omri", "hi");
     assert_eq!(database.rooms(), ["room"]);
     let said = server.said().join("\n");
+    assert!(said.contains(&database.shown()) && !said.contains(PASSWORD), "{said}");
+    let server = Server::on(format!("@{}", path.display()));
+    assert_eq!(server.get("/chat/room").status, 200);
+    let said = server.said().join("\n") + server.get("/-/metrics").text();
     assert!(said.contains(&database.shown()) && !said.contains(PASSWORD), "{said}");
 }
 

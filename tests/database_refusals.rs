@@ -78,6 +78,32 @@ fn room_locked_for_a_moment() {
     assert_eq!(database.log("room"), (first.line + &second.line).as_bytes());
 }
 
+/// A backup locks the tables for longer than posts wait, and posts keep coming: they are refused, and
+/// what has waited does not stay behind in the database, holding a connection of it for a day.
+#[test]
+fn tables_locked() {
+    let database = Database::new(&tested_server());
+    let server = Server::on(database.url());
+    let first = server.say("room", "omri", "first");
+    let lock = database.lock_tables();
+    refuses(&server, LOG, &form("omri", "refused"), &["try again"]);
+    assert_eq!(server.get(LOG).text(), first.line);
+    thread::scope(|scope| {
+        scope.spawn(|| refuses(&server, "/chat/other", &form("omri", "refused"), &["try again"]));
+        eventually("it waits", || database.running("FOR UPDATE") > 0);
+    });
+    eventually("nothing waits any more", || database.running("FOR UPDATE") == 0);
+    drop(lock);
+    let mut second = None;
+    eventually("posts are taken", || {
+        let answer = server.post("room", "omri", "second");
+        second = (answer.status == 201).then(|| created(&answer));
+        second.is_some()
+    });
+    let second = second.expect("taken").line;
+    assert_eq!(database.log("room"), (first.line + &second).as_bytes());
+}
+
 /// More rooms are held than there are connections for posts: readers do not notice.
 #[test]
 fn many_rooms_locked() {

@@ -23,6 +23,7 @@ fn text_format() {
     let kind = answer.header("content-type").expect("a content type");
     assert!(kind.starts_with("text/plain") && kind.contains("version=0.0.4"), "{kind}");
     assert!(answer.text().ends_with('\n'));
+    assert!(store.password().is_none_or(|password| !answer.text().contains(password)));
     let (mut described, mut seen) = (HashSet::new(), HashSet::new());
     for line in answer.text().lines() {
         if let Some(rest) = line.strip_prefix("# TYPE ") {

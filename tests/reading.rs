@@ -205,3 +205,20 @@ fn tail_not_modified() {
     let answer = server.get_with("/chat/room?tail=2", &[("If-None-Match", &etag)]);
     assert_eq!((answer.status, answer.etag()), (304, etag.as_str()));
 }
+
+/// A tail of any number of lines begins where one does, however the store counts them.
+#[test]
+fn tails_of_many_lines() {
+    let (lines, line_len) = (10_000, 60);
+    let store = Store::new();
+    store.fill_lines("room", lines, line_len);
+    let server = Server::on(&store);
+    let log = server.get(LOG).body;
+    assert_eq!(log.len(), lines * line_len);
+    for tail in [4_095, 4_096, 4_097, 8_192, 8_193, 9_999, 10_000, 10_001, 599_999, 600_000] {
+        let part = server.get(&format!("{LOG}?tail={tail}")).body;
+        let start = log.len() - tail.min(lines) * line_len;
+        assert!(part == log[start..], "{tail}: {} bytes", part.len());
+    }
+    assert!(server.get(&format!("{LOG}?tail={}", u64::MAX)).body == log);
+}

@@ -53,11 +53,16 @@ const START_WAIT: Duration = Duration::from_secs(10);
 /// A connection that has been idle for this long is closed, before the database does it.
 const IDLE_WAIT: Duration = Duration::from_secs(15);
 /// What every session is told. Lines are read under the room's lock as they were
-/// committed last. A session whose client has vanished ends, and its locks with it.
-/// Leases and changes are told in one time, whatever the nodes' zones are.
+/// committed last. A session whose client has vanished ends, and its locks with it;
+/// so does a statement that waits for a lock of a row or, by a backup, of a table.
+/// Leases and changes are told in one time, whatever the nodes' zones are. What the
+/// database is set to otherwise does not matter: statements mean what they say, commit
+/// by themselves outside of a transaction, and what does not fit a column is refused.
 const SESSION: [&str; 2] = [
+    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, \
+     completion_type = 0, innodb_lock_wait_timeout = 5, lock_wait_timeout = 5, \
+     wait_timeout = 20, time_zone = '+00:00'",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "SET SESSION innodb_lock_wait_timeout = 5, wait_timeout = 20, time_zone = '+00:00'",
 ];
 
 /// A database with the rooms in it.
@@ -277,7 +282,8 @@ fn pool(address: &Address, most: u32) -> MySqlPool {
 /// A connection of its own.
 async fn connect(options: &MySqlConnectOptions) -> Result<MySqlConnection, Fault> {
     within(CONNECT_WAIT, async {
-        let mut conn = MySqlConnection::connect_with(options).await?;
+        let connected = MySqlConnection::connect_with(options).await;
+        let mut conn = connected.map_err(Fault::connecting)?;
         prepare_session(&mut conn).await?;
         Ok(conn)
     })

@@ -12,8 +12,8 @@ pub fn run(args: &[&str], env: &[(&str, &str)]) -> Output {
     output_within(command.args(args).envs(env.iter().copied()).current_dir(&*dir), DEADLINE)
 }
 
-/// Checks an exit code and that standard error is one line that says all of `says`.
-pub fn fails(args: &[&str], env: &[(&str, &str)], code: i32, says: &[&str]) {
+/// Checks an exit code and that standard error is one line that says all of `says`; gives it.
+pub fn fails(args: &[&str], env: &[(&str, &str)], code: i32, says: &[&str]) -> String {
     let output = run(args, env);
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert_eq!(output.status.code(), Some(code), "{args:?} {env:?}: {said}");
@@ -24,4 +24,5 @@ pub fn fails(args: &[&str], env: &[(&str, &str)], code: i32, says: &[&str]) {
         assert!(line.contains(word), "{line:?} does not say {word:?}");
     }
     assert!(output.stdout.is_empty(), "{args:?} writes to standard output");
+    line.to_string()
 }

@@ -151,37 +151,59 @@ impl Database {
     }
 
     /// Locks the rows of these rooms, as a transaction of somebody else does.
-    pub fn lock(&self, rooms: &[&str]) -> RowLocks {
-        let mut client = self.server.client();
-        client.args(["--unbuffered", "--database", &self.name]);
-        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it");
+    pub fn lock(&self, rooms: &[&str]) -> Locks {
         let mut statements =
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN;\n".to_string();
         for room in rooms {
             statements += &format!("SELECT name FROM rooms WHERE name = '{room}' FOR UPDATE;\n");
         }
+        self.hold(&statements, rooms)
+    }
+
+    /// Locks the tables of rooms and lines against writing, as a backup does.
+    pub fn lock_tables(&self) -> Locks {
+        self.hold("LOCK TABLES rooms READ, messages READ; SELECT 'locked';\n", &["locked"])
+    }
+
+    /// Has a client run these statements, which select these lines, and then stay there.
+    fn hold(&self, statements: &str, selected: &[&str]) -> Locks {
+        let mut client = self.server.client();
+        client.args(["--unbuffered", "--database", &self.name]);
+        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it");
         let stdout = BufReader::new(child.stdout.take().expect("its output"));
         let stdin = child.stdin.as_mut().expect("its input");
         stdin.write_all(statements.as_bytes()).expect("sent");
-        let locks = RowLocks(child);
-        let (locked, names) = mpsc::channel();
+        let locks = Locks(child);
+        let (locked, lines) = mpsc::channel();
         thread::spawn(move || {
             stdout.lines().map_while(Result::ok).try_for_each(|line| locked.send(line))
         });
-        for room in rooms {
-            assert_eq!(names.recv_timeout(STATEMENT_WITHIN).as_deref(), Ok(*room), "a row lock");
+        for line in selected {
+            assert_eq!(lines.recv_timeout(STATEMENT_WITHIN).as_deref(), Ok(*line), "a lock");
         }
         locks
     }
 
     /// How many statements of its sessions run, or wait for locks, and contain this.
     pub fn running(&self, statement: &str) -> usize {
+        self.running_on(statement).len()
+    }
+
+    /// The connections on which such statements run.
+    pub fn running_on(&self, statement: &str) -> Vec<u64> {
         let selected = self.server.query(&format!(
-            "SELECT COUNT(*) FROM information_schema.processlist \
+            "SELECT id FROM information_schema.processlist \
              WHERE db = '{}' AND info LIKE '%{statement}%'",
             self.name
         ));
-        selected.expect("the statements").trim().parse().expect("a number")
+        let number = |line: &str| line.parse().expect("a number");
+        selected.expect("the statements").lines().map(number).collect()
+    }
+
+    /// Runs a statement in it.
+    pub fn query(&self, statement: &str) -> String {
+        let selected = self.server.query(&format!("USE {}; {statement}", self.name));
+        selected.expect("an answer").trim_end().to_string()
     }
 
     /// Makes an account that may do everything here, and nothing elsewhere; it goes with the
@@ -205,10 +227,10 @@ impl Database {
     }
 }
 
-/// Rows locked by a client that does nothing else, until this is dropped.
-pub struct RowLocks(Child);
+/// What is locked by a client that does nothing else, until this is dropped.
+pub struct Locks(Child);
 
-impl Drop for RowLocks {
+impl Drop for Locks {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

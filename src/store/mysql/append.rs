@@ -132,7 +132,7 @@ impl Rows {
 
     /// Begins a transaction that holds the room's row, made where there is none.
     pub(super) async fn lock(&self, conn: &mut MySqlConnection) -> Result<State, Fault> {
-        raw_sql("BEGIN").execute(&mut *conn).await?;
+        raw_sql("START TRANSACTION").execute(&mut *conn).await?;
         let statement = "SELECT id, length, epoch FROM rooms WHERE name = ? FOR UPDATE";
         for _ in 0..2 {
             let row = sqlx::query_as(statement).bind(self.name.as_str());

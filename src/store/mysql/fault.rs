@@ -1,5 +1,7 @@
 //! What the database's errors mean for what was asked of it.
 
+use std::io;
+
 use sqlx::Error;
 use sqlx::mysql::MySqlDatabaseError;
 
@@ -35,26 +37,58 @@ const FULL: [u16; 5] = [
     1026, // ER_ERROR_ON_WRITE
     1114, // ER_RECORD_FILE_FULL
 ];
+/// ER_GET_ERRNO: the storage engine failed, and the text has the number of its error.
+const ENGINE: u16 = 1030;
+/// How that text begins where the error is `ENOSPC`.
+const ENGINE_FULL: &str = "Got error 28 ";
 /// Errors that say: not this server, or not now.
-const AWAY: [u16; 15] = [
+const AWAY: [u16; 17] = [
     1033, // ER_NOT_FORM_FILE: a table is being made (MariaDB)
     1040, // ER_CON_COUNT_ERROR: too many connections
     1047, // ER_UNKNOWN_COM_ERROR: this node is not in the cluster (Galera)
     1053, // ER_SERVER_SHUTDOWN
     1203, // ER_TOO_MANY_USER_CONNECTIONS
+    1226, // ER_USER_LIMIT_REACHED: the account has as many connections as it may
     1290, // ER_OPTION_PREVENTS_STATEMENT: --read-only
     1317, // ER_QUERY_INTERRUPTED
     1615, // ER_NEED_REPREPARE
     1792, // ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
     1836, // ER_READ_ONLY_MODE
     1927, // ER_CONNECTION_KILLED (MariaDB)
+    1969, // ER_STATEMENT_TIMEOUT (MariaDB)
+    3024, // ER_QUERY_TIMEOUT
     3100, // ER_RUN_HOOK_ERROR (Group Replication)
     3169, // ER_SESSION_WAS_KILLED
     4031, // ER_CLIENT_INTERACTION_TIMEOUT
-    3024, // ER_QUERY_TIMEOUT
 ];
 
 impl Fault {
+    /// What it means that no connection was made. Another certificate than is asked for,
+    /// or no TLS at all, is nothing that passes.
+    pub fn connecting(error: Error) -> Fault {
+        let refused = match &error {
+            Error::Tls(_) => true,
+            // What rustls refuses comes as this.
+            Error::Io(error) => error.kind() == io::ErrorKind::InvalidData,
+            _ => false,
+        };
+        match refused {
+            true => Fault::Final(StoreError::Failed(error.to_string().into())),
+            false => error.into(),
+        }
+    }
+
+    /// What an error of the database means that has this number and message.
+    fn of(number: u16, message: &str, text: String) -> Fault {
+        let full = FULL.contains(&number) || number == ENGINE && message.starts_with(ENGINE_FULL);
+        match number {
+            number if CONFLICTS.contains(&number) => Fault::Conflict(text),
+            number if AWAY.contains(&number) => Fault::Away(text),
+            _ if full => Fault::Final(StoreError::Full(text.into())),
+            _ => Fault::Final(StoreError::Failed(text.into())),
+        }
+    }
+
     /// Whether trying again, for a while, may help.
     pub fn is_final(&self) -> bool {
         matches!(self, Fault::Final(_))
@@ -80,12 +114,8 @@ impl From<Error> for Fault {
         match error {
             Error::Database(database) => {
                 let number = database.try_downcast_ref::<MySqlDatabaseError>();
-                match number.map_or(0, MySqlDatabaseError::number) {
-                    number if CONFLICTS.contains(&number) => Fault::Conflict(text),
-                    number if AWAY.contains(&number) => Fault::Away(text),
-                    number if FULL.contains(&number) => Fault::Final(StoreError::Full(text.into())),
-                    _ => Fault::Final(StoreError::Failed(text.into())),
-                }
+                let number = number.map_or(0, MySqlDatabaseError::number);
+                Fault::of(number, database.message(), text)
             }
             Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut => {
                 Fault::Away(text)

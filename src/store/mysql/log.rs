@@ -12,6 +12,8 @@ use crate::store::{StoreError, lock};
 
 /// How much is read from the database at once, in bytes.
 const READ_BYTES: u64 = 512 * 1024;
+/// How many lines one statement counts at the most.
+const TAIL_LINES: u64 = 4096;
 /// How much may have come since the last look for it to be brought into memory.
 const GROWTH_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -84,14 +86,28 @@ impl Log {
         Ok(self.mysql.copying(ask).await?.into())
     }
 
-    /// Where the last `lines` lines before `length` begin.
+    /// Where the last `lines` lines before `length` begin. Counts back in short steps, so
+    /// that whoever asks for very many lines holds up nobody else.
     pub async fn tail(&self, lines: u64, length: u64) -> Result<u64, StoreError> {
-        let Some(skipped) = lines.checked_sub(1) else { return Ok(length) };
-        let skipped = skipped.min(i64::MAX as u64);
+        // A line has at least one byte.
+        if lines >= length {
+            return Ok(0);
+        }
+        let (mut start, mut left) = (length, lines);
+        while left > 0 && start > 0 {
+            let step = left.min(TAIL_LINES);
+            start = self.step_back(step, start).await?;
+            left -= step;
+        }
+        Ok(start)
+    }
+
+    /// Where the last of so many lines before `end` begins; 0 where there are fewer.
+    async fn step_back(&self, lines: u64, end: u64) -> Result<u64, StoreError> {
         let statement = "SELECT place FROM messages WHERE room = ? AND place < ? \
              ORDER BY place DESC LIMIT 1 OFFSET ?";
-        let ask = |mut session: Session| async {
-            let place = sqlx::query_as(statement).bind(self.room).bind(length).bind(skipped);
+        let ask = |mut session: Session| async move {
+            let place = sqlx::query_as(statement).bind(self.room).bind(end).bind(lines - 1);
             let place = place.fetch_optional(&mut *session).await?;
             Ok(session.gives(place))
         };
