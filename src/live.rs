@@ -64,6 +64,10 @@ struct Subscriber {
     tail: Option<u64>,
     /// Everything before this is sent.
     at: Cursor,
+    /// The log that it was sent of; `None` where that is not known.
+    log: Option<LogId>,
+    /// Whether what is known of the log could not be read: the store is to be asked.
+    in_doubt: bool,
     /// Whether a line begins there: only then can an event of another kind come.
     line_start: bool,
     /// The frame that is sent in part.
@@ -128,6 +132,8 @@ pub async fn stream(
         chunked,
         tail,
         at: start,
+        log: None,
+        in_doubt: false,
         line_start: true,
         partial: None,
         notice: greeting,
@@ -239,14 +245,10 @@ impl Subscriber {
                     return Ok(Sent::Part);
                 }
             }
-            let now = match self.room.room().latest() {
-                Some(now) => now,
-                None => match Box::pin(self.room.room().snapshot()).await {
-                    Ok(now) => now,
-                    Err(_) => return Ok(Sent::Nothing),
-                },
-            };
-            if !self.follows(&now) {
+            let Ok(now) = self.now().await else { return Ok(Sent::Nothing) };
+            let Some(now) = now else { return Ok(Sent::All) };
+            let Ok(follows) = self.follows(&now).await else { return Ok(Sent::Nothing) };
+            if !follows {
                 self.reset(&now).await?;
                 continue;
             }
@@ -258,6 +260,7 @@ impl Subscriber {
             // another one by now: the next round says so.
             let Ok(frame) = self.frame(&now).await else {
                 self.room.room().close();
+                self.in_doubt = true;
                 return Ok(Sent::Nothing);
             };
             if !self.send_frame(&frame, &now)? {
@@ -266,14 +269,41 @@ impl Subscriber {
         }
     }
 
+    /// The log as it was seen last; `None` where it was closed since and all is sent.
+    async fn now(&mut self) -> Result<Option<Arc<Snapshot>>, StoreError> {
+        let room = self.room.room().clone();
+        match room.latest().filter(|_| !self.in_doubt) {
+            Some(now) => Ok(Some(now)),
+            None if !self.in_doubt && room.is_still_at(self.at) => Ok(None),
+            None => {
+                let now = Box::pin(room.snapshot()).await?;
+                self.in_doubt = false;
+                Ok(Some(now))
+            }
+        }
+    }
+
     /// Whether what is sent so far is the beginning of this log.
-    fn follows(&self, now: &Snapshot) -> bool {
+    async fn follows(&mut self, now: &Snapshot) -> Result<bool, StoreError> {
         let end = self.partial.map_or(self.at.length, |partial| partial.end);
         let same_log = |partial: Partial| now.id() == Some(partial.log);
-        end == 0
+        let fits = end == 0
             || (self.at.epoch == now.cursor.epoch
                 && end <= now.cursor.length
-                && self.partial.is_none_or(same_log))
+                && self.partial.is_none_or(same_log));
+        let replaced = self.log.is_some() && self.log != now.id();
+        let fits = fits
+            && match now.id() {
+                // It may be a copy that goes on where the other one ended.
+                Some(LogId::File(_)) if replaced => {
+                    Box::pin(now.is_line_end(self.at.length)).await?
+                }
+                _ => end == 0 || !replaced,
+            };
+        if fits {
+            self.log = now.id();
+        }
+        Ok(fits)
     }
 
     /// Another log took the place of the one that was sent.
@@ -289,6 +319,7 @@ impl Subscriber {
             Some(0) | None => 0,
         };
         self.at = Cursor { length: start, ..now.cursor };
+        self.log = now.id();
         if self.kind == Kind::Events {
             self.notice = self.event("reset", self.at);
         }

@@ -3,7 +3,7 @@
 
 mod commit;
 #[cfg(feature = "mysql")]
-mod rows;
+pub mod rows;
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,6 +22,8 @@ use crate::room::commit::Commits;
 use crate::store::file::look::{self, Glance, Look};
 use crate::store::place::Place;
 use crate::store::snapshot::Snapshot;
+#[cfg(feature = "mysql")]
+use crate::store::snapshot::Source;
 use crate::store::window::Usage;
 use crate::store::{StoreError, blocking, lock};
 
@@ -70,7 +72,8 @@ pub struct Shared {
 struct Seen {
     /// `None` where the file was closed since.
     snapshot: Option<Arc<Snapshot>>,
-    /// What `stat(2)` said of the path then.
+    /// Its cursor, and what `stat(2)` said of the path then.
+    cursor: Option<Cursor>,
     glance: Option<Glance>,
 }
 
@@ -105,14 +108,15 @@ impl Room {
         }
     }
 
-    /// The log's state now; where a client has seen more of it than that, what a
-    /// database that lags behind can tell once it has caught up.
+    /// The log's state now; where a client has seen more of this log than that, what
+    /// a database that lags behind can tell once it has caught up.
     pub async fn snapshot_reaching(
         self: &Arc<Room>,
         seen: Cursor,
     ) -> Result<Arc<Snapshot>, StoreError> {
         let now = self.snapshot().await?;
-        if now.cursor.length >= seen.length {
+        let other = now.cursor.length > 0 && now.cursor.epoch != seen.epoch;
+        if other || now.cursor.length >= seen.length {
             return Ok(now);
         }
         match &self.place {
@@ -163,7 +167,8 @@ impl Room {
             return;
         }
         let news = seen.snapshot.as_ref().is_none_or(|known| known.cursor != now.cursor);
-        *seen = Seen { snapshot: Some(now.clone()), glance: now.glance() };
+        let cursor = Some(now.cursor);
+        *seen = Seen { snapshot: Some(now.clone()), cursor, glance: now.glance() };
         if news && self.is_watched() {
             self.news.notify_waiters();
         }
@@ -192,9 +197,23 @@ impl Room {
         }
     }
 
-    /// Forgets what can be learnt again: the open files and what is in memory.
+    /// Whether this is where the log ended at the last look, and its file's path shows
+    /// the same as then. Opens nothing.
+    pub fn is_still_at(&self, at: Cursor) -> bool {
+        lock(&self.seen).cursor == Some(at) && !self.has_changed()
+    }
+
+    /// Lets go of what can be had again: the open files and what is in memory. Of a
+    /// log in a database it stays known which one it is and how far it went: another
+    /// node may lag behind.
     pub fn close(&self) {
-        lock(&self.seen).snapshot = None;
+        let mut seen = lock(&self.seen);
+        match seen.snapshot.as_ref().map(|known| &known.source) {
+            #[cfg(feature = "mysql")]
+            Some(Source::Rows(log)) => log.close(),
+            _ => seen.snapshot = None,
+        }
+        drop(seen);
         let frames = std::mem::take(&mut *lock(&self.frames));
         let bytes: usize = frames.iter().map(|frame| frame.size()).sum();
         self.shared.usage.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);

@@ -21,6 +21,9 @@ const MEMORY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// descriptors allows it.
 pub const OPEN_ROOMS_MAX: usize = 1024;
 
+/// Which part of its limits a sweep leaves, so that the next one is not due at once.
+const SWEPT_TO: (u64, u64) = (3, 4);
+
 /// The rooms of a store.
 #[derive(Debug)]
 pub struct Rooms {
@@ -117,13 +120,17 @@ impl Rooms {
     }
 
     fn sweep(&self, map: &mut Map) {
-        let usage = &self.shared.usage;
-        if usage.files.load(Ordering::Relaxed) > self.open_max
-            || usage.bytes.load(Ordering::Relaxed) > MEMORY_BYTES_MAX
-            || map.rooms.len() > map.sweep_at
-        {
-            map.sweep();
+        if self.takes_more_than(1, 1) || map.rooms.len() > map.sweep_at {
+            map.sweep(|| !self.takes_more_than(SWEPT_TO.0, SWEPT_TO.1));
         }
+    }
+
+    /// Whether all rooms together take more than `part` of `whole` of what they may.
+    fn takes_more_than(&self, part: u64, whole: u64) -> bool {
+        let usage = &self.shared.usage;
+        let files = usage.files.load(Ordering::Relaxed) as u64;
+        let bytes = usage.bytes.load(Ordering::Relaxed);
+        files > self.open_max as u64 * part / whole || bytes > MEMORY_BYTES_MAX * part / whole
     }
 
     /// Ready as soon as any room has a stream.
@@ -176,17 +183,21 @@ impl Drop for Watched {
 }
 
 impl Map {
-    /// Closes the quarter of the rooms that was used longest ago, and forgets
-    /// those of them that nobody uses.
-    fn sweep(&mut self) {
+    /// Closes rooms, those first that were used longest ago, until it is enough, and
+    /// forgets those of them that nobody uses; where there are too many, a quarter.
+    fn sweep(&mut self, is_enough: impl Fn() -> bool) {
         let mut by_use: Vec<_> = self
             .rooms
             .iter()
             .map(|(name, room)| (room.used.load(Ordering::Relaxed), name.clone()))
             .collect();
         by_use.sort_unstable();
-        by_use.truncate(by_use.len().div_ceil(4));
-        for (_, name) in by_use {
+        let too_many = self.rooms.len() > self.sweep_at;
+        let least = if too_many { by_use.len().div_ceil(4) } else { 0 };
+        for (number, (_, name)) in by_use.into_iter().enumerate() {
+            if number >= least && is_enough() {
+                break;
+            }
             if let Entry::Occupied(entry) = self.rooms.entry(name) {
                 entry.get().close();
                 if Arc::strong_count(entry.get()) == 1 {
@@ -195,5 +206,56 @@ impl Map {
             }
         }
         self.sweep_at = IDLE_ROOMS_MAX.max(self.rooms.len() * 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::cursor::Cursor;
+    use crate::store::file::directory::Directory;
+    use crate::testing::Scratch;
+
+    /// Rooms, and the length of their logs: twice what may be in memory.
+    const ROOMS: u64 = 40;
+    const LENGTH: u64 = 2 * MEMORY_BYTES_MAX / ROOMS;
+
+    /// Watched rooms stay, so they are closed one after the other where all take too
+    /// much: it was the same oldest quarter again and again.
+    #[test]
+    fn what_watched_rooms_take_is_bounded() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(read_all_and_again());
+    }
+
+    async fn read_all_and_again() {
+        let scratch = Scratch::new();
+        let names = (0..ROOMS).map(|number| RoomName::new(&format!("room{number}")).unwrap());
+        let names: Vec<_> = names.collect();
+        for number in 0..ROOMS {
+            let file = File::create(scratch.path(&format!("room{number}.log"))).unwrap();
+            file.write_all_at(b"\n", LENGTH - 1).unwrap();
+        }
+        let directory = Directory::open(&scratch.path("")).unwrap();
+        let rooms = Rooms::new(Store::Files(Arc::new(directory)), OPEN_ROOMS_MAX, None);
+        let watched: Vec<_> = names.iter().map(|name| rooms.watch(name)).collect();
+        for name in names.iter().chain(&names) {
+            let now = rooms.get(name).snapshot().await.unwrap();
+            now.log().unwrap().load(0, LENGTH).await.unwrap();
+            drop(now);
+            let held = rooms.shared.usage.bytes.load(Ordering::Relaxed);
+            assert!((LENGTH..=MEMORY_BYTES_MAX + LENGTH).contains(&held), "{held} bytes");
+        }
+        rooms.trim();
+        assert!(!rooms.takes_more_than(1, 1));
+        // A closed room is one that is as it was, and is not opened for that.
+        let first = watched[0].room();
+        let end =
+            Cursor { epoch: watched[39].room().latest().unwrap().cursor.epoch, length: LENGTH };
+        assert!(first.latest().is_none() && first.is_still_at(end));
+        assert_eq!(rooms.watched().len(), names.len());
     }
 }

@@ -112,6 +112,21 @@ fn two_servers() {
     crowd(2, 3, &[Cut::Answer, Cut::Before, Cut::UnderWay]);
 }
 
+/// One commit is lost, and a second later the answer to the next: what is told of the line, and
+/// what readers and streams get, is the line of the attempt that took place, with its time.
+#[test]
+fn lost_and_then_unanswered() {
+    let (database, proxy, server, first) = one_server();
+    let mut live = Live::events(&server, "/chat/room?tail=0", &[]);
+    proxy.cut_every(1, &[Cut::Answer, Cut::Late]);
+    let second = server.say("room", "omri", "second");
+    assert_eq!(proxy.cuts(), 2);
+    let log = database.log("room");
+    assert_eq!(log, (first.line + &second.line).as_bytes());
+    assert_eq!(server.get(LOG).body, log);
+    live.expect_line(&second.line);
+}
+
 /// No commit reaches the database: the post is refused in time, and is nowhere.
 #[test]
 fn no_commit_arrives() {

@@ -44,34 +44,26 @@ impl Room {
             }
             // What was seen while this was asked may be newer.
             let now = self.latest();
-            let same = match (&before, &now) {
-                (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-                (None, None) => true,
-                _ => false,
-            };
-            if same || !goes_back(now.as_deref(), state) {
+            if is_same(before.as_ref(), now.as_ref()) || !goes_back(now.as_deref(), state) {
                 return self.learn(rows, state, now).await;
             }
         }
         self.latest().ok_or_else(|| StoreError::Failed("the room comes and goes".into()))
     }
 
-    /// What the watcher was told of this room, which may be older than what is known.
-    pub async fn heard(self: &Arc<Room>, state: State) {
-        let known = self.latest();
-        if known.as_ref().is_some_and(|known| known.cursor == state.cursor) {
-            return;
-        }
+    /// What the watcher was told of this room, of which `before` was known when that
+    /// was asked.
+    pub async fn heard(&self, state: State, before: Option<Arc<Snapshot>>) {
         let Place::Rows(rows) = &self.place else { return };
-        // Where it fails, the next look tells.
-        let _ = match goes_back(known.as_deref(), state) {
-            true => self.snapshot().await,
-            false => self.learn(rows, state, known).await,
-        };
+        // Where something else was seen since, or it fails, the next look tells.
+        if is_same(before.as_ref(), self.latest().as_ref()) {
+            let _ = self.learn(rows, state, before).await;
+        }
     }
 
     /// Makes a snapshot of a state, and has it seen in the place of `before`, or of
-    /// what is seen meanwhile, unless that is more of the same log.
+    /// what is seen meanwhile, unless that is more of the same log. A log that is
+    /// shorter than it was has lost lines: what follows them is another log.
     async fn learn(
         &self,
         rows: &Rows,
@@ -79,33 +71,34 @@ impl Room {
         before: Option<Arc<Snapshot>>,
     ) -> Result<Arc<Snapshot>, StoreError> {
         let known = self.latest();
-        if let Some(known) = &known
-            && known.cursor == state.cursor
-            && !is_other(Some(known), state)
-        {
-            return Ok(known.clone());
+        if let Some(known) = known.filter(|known| is_at(known, state)) {
+            return Ok(known);
         }
-        let source = if state.cursor.length == 0 {
+        let _in_turn = rows.turn().await?;
+        let known = self.latest();
+        let open = known.as_deref().and_then(|known| log_of(known, state));
+        let mut shrunk = false;
+        if let Some(known) = &known {
+            let newer = !is_same(before.as_ref(), Some(known));
+            if is_at(known, state) || (newer && open.is_some() && is_longer(known, state)) {
+                return Ok(known.clone());
+            }
+            shrunk = is_longer(known, state);
+        }
+        let length = state.cursor.length;
+        let source = if length == 0 {
             Source::Nothing
         } else {
-            Source::Rows(match known.as_deref().and_then(|known| log_of(known, state)) {
-                Some(log) if log.grow(state.cursor.length).await? => log,
+            Source::Rows(match open {
+                Some(log) if !shrunk && log.grow(length).await? => log,
                 _ => {
                     let usage = &self.shared.usage;
-                    Arc::new(Log::open(&rows.mysql, state.room, state.cursor.length, usage).await?)
+                    Arc::new(Log::open(&rows.mysql, state.room, length, usage).await?)
                 }
             })
         };
         let now = Arc::new(Snapshot::new(state.cursor, source));
-        let mut seen = lock(&self.seen);
-        if let Some(newer) = &seen.snapshot
-            && log_of(newer, state).is_some()
-            && newer.cursor.length > state.cursor.length
-            && !before.is_some_and(|before| Arc::ptr_eq(&before, newer))
-        {
-            return Ok(newer.clone());
-        }
-        self.see(&mut seen, &now);
+        self.see(&mut lock(&self.seen), &now);
         Ok(now)
     }
 
@@ -137,9 +130,13 @@ impl Room {
         }
         let length = written.start + written.bytes;
         let state = State { room, cursor: Cursor { epoch: written.epoch, length } };
-        let known = self.latest();
-        if let Some(log) = known.as_deref().and_then(|known| log_of(known, state)) {
-            log.take(written.start, &batch.lines).await;
+        let mut known = self.latest();
+        if let Some(log) = known.as_deref().and_then(|known| log_of(known, state))
+            && !log.take(written.start, &batch.lines).await
+        {
+            // Under the room's lock the log was another one than it was here.
+            lock(&self.seen).snapshot.take_if(|seen| is_same(Some(seen), known.as_ref()));
+            known = None;
         }
         // Another server's later lines may have been seen already.
         let is_news = match known.as_deref() {
@@ -156,7 +153,9 @@ impl Room {
 /// The open log, if it is the one that this state is of.
 fn log_of(known: &Snapshot, state: State) -> Option<Arc<Log>> {
     match &known.source {
-        Source::Rows(log) if log.room == state.room => Some(log.clone()),
+        Source::Rows(log) if log.room == state.room && known.cursor.epoch == state.cursor.epoch => {
+            Some(log.clone())
+        }
         _ => None,
     }
 }
@@ -167,6 +166,23 @@ fn is_other(known: Option<&Snapshot>, state: State) -> bool {
 }
 
 /// Whether the known state is of another log, or has more of this one.
-fn goes_back(known: Option<&Snapshot>, state: State) -> bool {
-    is_other(known, state) || known.is_some_and(|known| known.cursor.length > state.cursor.length)
+pub fn goes_back(known: Option<&Snapshot>, state: State) -> bool {
+    is_other(known, state) || known.is_some_and(|known| is_longer(known, state))
+}
+
+/// Whether the known state is this one.
+pub fn is_at(known: &Snapshot, state: State) -> bool {
+    known.cursor == state.cursor && !is_other(Some(known), state)
+}
+
+fn is_longer(known: &Snapshot, state: State) -> bool {
+    known.cursor.length > state.cursor.length
+}
+
+/// Whether nothing else was seen between the two.
+pub fn is_same(before: Option<&Arc<Snapshot>>, now: Option<&Arc<Snapshot>>) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+        (before, now) => before.is_none() && now.is_none(),
+    }
 }

@@ -54,9 +54,9 @@ pub enum Log {
 pub enum LogId {
     /// Which file it is.
     File(FileId),
-    /// Which row of the table of rooms.
+    /// The number of a log in a database: it stays open as long as it is the same.
     #[cfg(feature = "mysql")]
-    Row(u64),
+    Rows(u64),
 }
 
 impl Default for Snapshot {
@@ -89,7 +89,7 @@ impl Snapshot {
             Source::Nothing => None,
             Source::File(open) => Some(LogId::File(open.log.id)),
             #[cfg(feature = "mysql")]
-            Source::Rows(log) => Some(LogId::Row(log.room)),
+            Source::Rows(log) => Some(LogId::Rows(log.number)),
         }
     }
 

@@ -51,7 +51,8 @@ impl Window {
         let piece = self.pieces.get(number.checked_sub(self.first)? as usize)?;
         let end = (range.end - offset).min(piece.len() as u64);
         piece.get((range.start - offset) as usize..end as usize)?;
-        Some(piece.slice((range.start - offset) as usize..end as usize))
+        let bytes = piece.slice((range.start - offset) as usize..end as usize);
+        (!bytes.is_empty()).then_some(bytes)
     }
 
     /// Whether everything from `start` to the end is in memory, or too large for it.
@@ -90,6 +91,52 @@ impl Window {
             Some(last) => (self.first + pieces - 1) * PIECE_BYTES + last.len() as u64,
             None => self.first * PIECE_BYTES,
         }
+    }
+
+    /// Whether nothing is in memory.
+    #[cfg(feature = "mysql")]
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Lets go of all that is in memory.
+    #[cfg(feature = "mysql")]
+    pub fn clear(&mut self) {
+        let held: usize = self.pieces.iter().map(Bytes::len).sum();
+        self.usage.bytes.fetch_sub(held as u64, Ordering::Relaxed);
+        self.first += self.pieces.len() as u64;
+        self.pieces.clear();
+    }
+
+    /// Nothing yet of what is a log of this length by now.
+    #[cfg(feature = "mysql")]
+    pub fn restart(&mut self, length: u64) {
+        self.clear();
+        self.first = length.div_ceil(PIECE_BYTES);
+    }
+
+    /// Where the last line begins, or what of it is in the last piece.
+    #[cfg(feature = "mysql")]
+    pub fn last_line(&self) -> u64 {
+        let Some(last) = self.pieces.back() else { return self.end() };
+        let before = memchr::memrchr(b'\n', &last[..last.len() - 1]).map_or(0, |end| end + 1);
+        self.end() - (last.len() - before) as u64
+    }
+
+    /// Whether these bytes of the log, which begin at `start`, are those in memory,
+    /// as far as they are there.
+    #[cfg(feature = "mysql")]
+    pub fn agrees(&self, start: u64, bytes: &[u8]) -> bool {
+        let end = start + bytes.len() as u64;
+        let mut at = start.max(self.first * PIECE_BYTES);
+        while let Some(known) = (at < end).then(|| self.piece(at..end)).flatten() {
+            let told = &bytes[(at - start) as usize..][..known.len()];
+            if known != told {
+                return false;
+            }
+            at += known.len() as u64;
+        }
+        true
     }
 
     /// Adds bytes at the end: the last piece is filled, then come new ones. What

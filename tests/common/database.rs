@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a statement may take.
 const STATEMENT_WITHIN: Duration = Duration::from_secs(30);
@@ -219,6 +219,40 @@ impl Database {
         format!("mysql://{name}:{password}@{host}:{port}/{name}")
     }
 
+    /// Loses all of a room's log from this length on, and has these lines there instead, at once:
+    /// a replica that lagged is the database now, and others have written to it.
+    pub fn lose(&self, room: &str, length: u64, instead: &[&str]) {
+        let mut statements = format!(
+            "USE {}; BEGIN; SELECT id INTO @room FROM rooms WHERE name = '{room}' FOR UPDATE; \
+             DELETE FROM messages WHERE room = @room AND place >= {length};",
+            self.name
+        );
+        let mut place = length;
+        for line in instead {
+            let raw: String = line.bytes().map(|byte| format!("{byte:02x}")).collect();
+            statements += &format!(
+                "INSERT INTO messages (room, place, raw) VALUES (@room, {place}, x'{raw}');"
+            );
+            place += line.len() as u64 + 1;
+        }
+        statements += &format!("{} COMMIT", set_length(room, place));
+        self.server.query(&statements).expect("lost");
+    }
+
+    /// Shows less of a room's log for a while, as a node does that lags; how long that took.
+    pub fn lag(&self, room: &str, length: u64, real: u64, time: Duration) -> Duration {
+        let start = Instant::now();
+        let statements = format!(
+            "USE {}; {} SELECT SLEEP({}); {}",
+            self.name,
+            set_length(room, length),
+            time.as_secs_f64(),
+            set_length(room, real)
+        );
+        self.server.query(&statements).expect("lagged");
+        start.elapsed()
+    }
+
     /// Removes a room, as an operator does.
     pub fn remove(&self, room: &str) {
         assert!(!room.contains(['\'', '\\']), "{room:?} would need to be quoted");
@@ -249,6 +283,10 @@ impl Drop for Database {
             assert!(thread::panicking(), "{name} cannot be dropped: {error}");
         }
     }
+}
+
+fn set_length(room: &str, length: u64) -> String {
+    format!("UPDATE rooms SET length = {length}, changed = UTC_TIMESTAMP(6) WHERE name = '{room}';")
 }
 
 fn from_hex(digits: &str) -> Vec<u8> {

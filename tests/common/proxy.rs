@@ -20,11 +20,16 @@ const PING: &[u8] = b"\x01\0\0\0\x0e";
 /// How much later than the cut a COMMIT arrives that was under way.
 const UNDER_WAY: Duration = Duration::from_millis(100);
 
+/// How long a COMMIT is kept that is cut late.
+const LATE: Duration = Duration::from_millis(1_100);
+
 /// How a connection is cut at a COMMIT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// Before the database sees it.
     Before,
+    /// The same, after so long that the clock shows another second.
+    Late,
     /// When the database has answered: the answer is lost.
     Answer,
     /// While it is under way: the database gets it after the server knows of the cut.
@@ -235,6 +240,10 @@ fn forward(
                 continue;
             }
             Some(Cut::Before) => return Ok(()),
+            Some(Cut::Late) => {
+                thread::sleep(LATE);
+                return Ok(());
+            }
             Some(Cut::Silent) => {
                 while server.read(&mut piece)? > 0 {}
                 return Ok(());

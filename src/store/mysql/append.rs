@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use sqlx::{MySqlConnection, raw_sql};
+use sqlx::{AssertSqlSafe, MySqlConnection, raw_sql};
 use tokio::time::Instant;
 
 use crate::cursor::{Cursor, Epoch};
@@ -39,12 +39,11 @@ pub struct Committed {
     pub room: u64,
 }
 
-/// The attempts at storing the same posts.
+/// The attempts at storing the same posts whose commit was asked for, and that may
+/// have taken place; each with what marks its first line, as each has its own time.
+#[derive(Default)]
 struct Attempts {
-    /// What marks the first line of each.
-    mark: u64,
-    /// Those whose commit was asked for, and that may have taken place.
-    lost: Vec<Committed>,
+    lost: Vec<(u64, Committed)>,
 }
 
 impl Rows {
@@ -53,7 +52,7 @@ impl Rows {
         let since = waiting.iter().map(|waiting| waiting.since).min();
         let mut deadline = since.map_or(Instant::now(), Instant::from_std) + COMMIT_WAIT;
         let mut pauses = Pauses::new();
-        let mut attempts = Attempts { mark: random(), lost: Vec::new() };
+        let mut attempts = Attempts::default();
         loop {
             let sure = attempts.lost.is_empty();
             let left = deadline.saturating_duration_since(Instant::now());
@@ -98,7 +97,7 @@ impl Rows {
         let State { room, cursor: now } = within(wait, self.lock(conn)).await?;
         if let Some(found) = within(wait, look(conn, room, attempts)).await? {
             within(wait, end_with(conn, "ROLLBACK")).await?;
-            return Ok(attempts.lost.swap_remove(found));
+            return Ok(attempts.lost.swap_remove(found).1);
         }
         let from = Batch::unread_from(waiting, now);
         let since = within(wait, rows::read(conn, room, from..now.length)).await?;
@@ -112,7 +111,8 @@ impl Rows {
             Row { place: start + at as u64, parts, raw }
         });
         let lines: Vec<_> = lines.collect();
-        within(wait, rows::insert(conn, room, &lines, Some(attempts.mark))).await?;
+        let mark = random();
+        within(wait, rows::insert(conn, room, &lines, Some(mark))).await?;
         // Also where there is no new line: what was found must be as durable as this.
         let end = Cursor { epoch, length: start + bytes };
         within(wait, set_state(conn, room, end)).await?;
@@ -123,7 +123,7 @@ impl Rows {
             Ok(()) => Ok(committed),
             Err(fault) => {
                 if bytes > 0 {
-                    attempts.lost.push(committed);
+                    attempts.lost.push((mark, committed));
                 }
                 Err(fault)
             }
@@ -153,15 +153,21 @@ async fn look(
     room: u64,
     attempts: &Attempts,
 ) -> Result<Option<usize>, Fault> {
-    let starts = attempts.lost.iter().map(|lost| lost.written.start);
+    let starts = attempts.lost.iter().map(|(_, lost)| lost.written.start);
     let Some(first) = starts.min() else { return Ok(None) };
-    let statement = "SELECT place FROM messages WHERE room = ? AND place >= ? AND batch = ?";
-    let found = sqlx::query_as(statement).bind(room).bind(first).bind(attempts.mark);
+    let mut marks: Vec<_> = attempts.lost.iter().map(|&(mark, _)| mark).collect();
+    // Few sizes, so that the database knows each.
+    marks.resize(marks.len().next_power_of_two(), marks[0]);
+    let statement = format!(
+        "SELECT batch FROM messages WHERE room = ? AND place >= ? AND batch IN ({})",
+        vec!["?"; marks.len()].join(", ")
+    );
+    let mut found = sqlx::query_as(AssertSqlSafe(statement)).bind(room).bind(first);
+    for mark in marks {
+        found = found.bind(mark);
+    }
     let found: Option<(u64,)> = found.fetch_optional(conn).await?;
-    Ok(found.and_then(|(place,)| {
-        let mut lost = attempts.lost.iter();
-        lost.position(|lost| lost.room == room && lost.written.start == place)
-    }))
+    Ok(found.and_then(|(found,)| attempts.lost.iter().position(|&(mark, _)| mark == found)))
 }
 
 /// Tells the room's row where its log ends now.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use hyper::body::Bytes;
 use tokio::sync::Mutex as AsyncMutex;
 
+use crate::store::mysql::fault::Fault;
 use crate::store::mysql::{MySql, Session, rows};
 use crate::store::window::{LINES_BYTES, PIECE_BYTES, Usage, Window, next_number};
 use crate::store::{StoreError, lock};
@@ -21,10 +22,10 @@ const GROWTH_BYTES_MAX: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub struct Log {
     mysql: Arc<MySql>,
-    /// The room's number in the table of rooms: a log that takes another one's
-    /// place has another number.
+    /// The room's number in the table of rooms.
     pub room: u64,
-    /// Tells it from every other log that this process opens.
+    /// Tells it from every other log that this process opens, also of the same room:
+    /// the database may have lost the end of it, and another one may follow.
     pub number: u64,
     window: Mutex<Window>,
     /// Held by whoever brings to memory what is new, so that it comes in order.
@@ -115,6 +116,13 @@ impl Log {
         Ok(place.map_or(0, |(place,)| place))
     }
 
+    /// Lets go of what is in memory, unless it grows just now.
+    pub fn close(&self) {
+        if let Ok(_in_order) = self.growing.try_lock() {
+            lock(&self.window).clear();
+        }
+    }
+
     /// Whether everything from `start` to the end is in memory, or too large for it.
     pub fn is_loaded(&self, start: u64, length: u64) -> bool {
         lock(&self.window).is_loaded(start, length)
@@ -130,28 +138,63 @@ impl Log {
         Ok(())
     }
 
-    /// Brings what came up to `length` into memory; whether that could be done,
-    /// which it is not where it is much.
+    /// Brings what came up to `length` into memory, or of much the last piece.
+    /// Whether this is the log that it was: its last known line is read again, as
+    /// the database may have lost lines and have got others in their place.
     pub async fn grow(&self, length: u64) -> Result<bool, StoreError> {
         let _in_order = self.growing.lock().await;
-        let known = lock(&self.window).end();
+        let (last_line, known, nothing) = {
+            let window = lock(&self.window);
+            (window.last_line(), window.end(), window.is_empty())
+        };
+        if nothing {
+            self.restart(length).await?;
+            return Ok(true);
+        }
         if length <= known {
             return Ok(true);
         }
-        if length - known > GROWTH_BYTES_MAX {
+        let much = length - known > GROWTH_BYTES_MAX;
+        let end = if much { known } else { length };
+        let ask = |mut session: Session| async {
+            match rows::read(&mut session, self.room, last_line..end).await {
+                // No line ends there, or there is none: the database is well.
+                Err(Fault::Final(_)) => Ok(None),
+                read => Ok(Some(session.gives(read?))),
+            }
+        };
+        let Some(read) = self.mysql.asking(ask).await? else { return Ok(false) };
+        let (again, new) = read.split_at((known - last_line) as usize);
+        if !lock(&self.window).agrees(last_line, again) {
             return Ok(false);
         }
-        let new = self.read_all(known..length).await?;
-        lock(&self.window).append(&new);
+        match much {
+            true => self.restart(length).await?,
+            false => lock(&self.window).append(new),
+        }
         Ok(true)
     }
 
+    /// Begins anew with the last piece of what has this length by now.
+    async fn restart(&self, length: u64) -> Result<(), StoreError> {
+        lock(&self.window).restart(length);
+        self.load(length.saturating_sub(1), length).await
+    }
+
     /// Takes over lines that were just stored, where they follow on what is in memory.
-    pub async fn take(&self, start: u64, lines: &[u8]) {
+    /// Whether what is in memory agrees with them.
+    pub async fn take(&self, start: u64, lines: &[u8]) -> bool {
         let _in_order = self.growing.lock().await;
         let mut window = lock(&self.window);
-        if window.end() == start {
-            window.append(lines);
+        if window.is_empty() {
+            return true;
         }
+        let (known, end) = (window.end(), start + lines.len() as u64);
+        if known == start {
+            window.append(lines);
+            return true;
+        }
+        // All lines of one commit are seen at once.
+        (known < start || known >= end) && window.agrees(start, lines)
     }
 }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::{MySqlConnection, raw_sql};
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::cursor::Cursor;
 use crate::name::RoomName;
@@ -20,8 +20,10 @@ use crate::store::window::Usage;
 
 /// How long a database may lag behind another one before what a client has seen
 /// there counts as gone; where the database can be told to wait, it is.
-const LAG_WAIT: Duration = Duration::from_millis(500);
+pub const LAG_WAIT: Duration = Duration::from_millis(500);
 const LAG_PAUSE: Duration = Duration::from_millis(20);
+/// How long a reader waits until another one has brought to memory what is new.
+const TURN_WAIT: Duration = Duration::from_secs(3);
 
 /// One room of the database.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct Rows {
     /// The last question that was answered, and what it was. Who waits for this
     /// lock mostly finds a question answered that was begun after they came.
     last: Mutex<(u64, Result<State, StoreError>)>,
+    /// Held by whoever brings to memory what is new, so that the others find it.
+    turns: Mutex<()>,
 }
 
 /// What the table of rooms says of one.
@@ -61,7 +65,13 @@ impl Rows {
     /// The room of this name.
     pub fn new(mysql: Arc<MySql>, name: RoomName) -> Rows {
         let last = Mutex::new((0, Ok(State::default())));
-        Rows { mysql, name, asked: AtomicU64::new(0), last }
+        Rows { mysql, name, asked: AtomicU64::new(0), last, turns: Mutex::default() }
+    }
+
+    /// The turn to bring to memory what is new, kept until it is dropped.
+    pub async fn turn(&self) -> Result<MutexGuard<'_, ()>, StoreError> {
+        let turn = timeout(TURN_WAIT, self.turns.lock()).await;
+        turn.map_err(|_| StoreError::Failed("the room's lines do not come in time".into()))
     }
 
     /// The room's state now: no older than this call.
@@ -108,7 +118,8 @@ impl Rows {
         }
         let deadline = Instant::now() + LAG_WAIT;
         loop {
-            let now = self.ask().await?;
+            // One question is for all who wait.
+            let now = self.state().await?;
             if now.cursor.length >= seen.length || Instant::now() > deadline {
                 return Ok(now);
             }
