@@ -1,4 +1,4 @@
-// Reading the room's log: its end, by a stream or by polls, and any part of it.
+// Reading the log: its end, by a stream or by polls, and any part of it.
 
 const PAGE_LINES = 50; // more, and scrolling jerks
 const PAGE_BYTES = 8192;
@@ -12,24 +12,26 @@ const SILENCE_MS = 40_000; // the server pings every 15 s
 const STREAM_PAUSE_MS = 30_000; // after one that was of no use
 
 export const url = document.forms.composer.action;
-export let cursor = null; // of the newest line; null until the log could be read
+export let cursor; // of the newest line
+export let anew = true;
+export let retryAt = 0; // when away; 0 while trying
 
 let page;
 let request = new AbortController();
 export let failures = 0;
-let stream = null;
+let stream;
 let noStreamBefore = 0;
 let doubted = false;
 let wake = () => {};
 
 export const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
-export function parseCursor(text) {
+export function cursorOf(text) {
 	const [, epoch, length] = /(\w+)-(\d+)/.exec(text) ?? [];
 	return epoch && { epoch, length: Number(length) };
 }
 
-export const formatCursor = ({ epoch, length }) => `${epoch}-${length}`;
+export const token = ({ epoch, length }) => `${epoch}-${length}`;
 
 // The cursor of an empty log fits every other.
 export const sameLog = (one, other) => one.epoch === other.epoch || !one.length || !other.length;
@@ -42,17 +44,15 @@ function linesOf(bytes, start) {
 	return found;
 }
 
-export class Away extends Error {}
-
 export async function ask(address, init, ...signals) {
 	const signal = AbortSignal.any([AbortSignal.timeout(ANSWER_MS), ...signals]);
 	try {
 		const { headers, status, body } = await fetch(address, { ...init, cache: 'no-store', signal });
 		const bytes = new Uint8Array(await new Response(body).arrayBuffer());
 		const server = headers.get('Server-Name');
-		if (server) return { status, server, bytes, cursor: parseCursor(headers.get('ETag')) };
+		if (server) return { status, server, bytes, cursor: cursorOf(headers.get('ETag')) };
 	} catch {}
-	throw new Away();
+	throw Error();
 }
 
 export const pauseAfter = (failed) => Math.min(15_000, 1000 * 2 ** failed) * (0.75 + Math.random() / 4);
@@ -61,25 +61,28 @@ export const pauseAfter = (failed) => Math.min(15_000, 1000 * 2 ** failed) * (0.
 export async function follow(told) {
 	for (page = told; ; ) {
 		let pause;
+		retryAt = 0;
 		try {
 			if (!stream?.live || doubted) await catchUp();
 			failures = 0;
 			// A browser has six connections for all its tabs.
 			if (document.hidden) closeStream();
-			else if (!stream && performance.now() >= noStreamBefore) openStream();
+			else if (!stream && Date.now() >= noStreamBefore) openStream();
 			page.reached(stream?.live);
 			pause = document.hidden ? HIDDEN_POLL_MS : stream?.live ? LIVE_POLL_MS : POLL_MS;
 		} catch (error) {
-			if (!(error instanceof Away)) console.error(error);
+			if (error.message) console.error(error);
 			closeStream();
 			pause = pauseAfter(failures++);
-			page.lost(performance.now() + pause);
+			retryAt = Date.now() + pause;
+			page.lost();
 		}
 		if (!doubted) await new Promise((resolve) => setTimeout((wake = resolve), pause));
 	}
 }
 
-export function check() {
+export function check(lost) {
+	if (lost) page.lost();
 	doubted = true;
 	wake();
 }
@@ -91,7 +94,7 @@ export function retry() {
 }
 
 export function reopen() {
-	cursor = null;
+	anew = true;
 	closeStream();
 	check();
 }
@@ -101,7 +104,7 @@ export async function lines(from, to) {
 	const answer = await ask(url, { headers: { Range: `bytes=${start}-${to - 1}` } });
 	if (answer.status !== 206 || !cursor || !sameLog(answer.cursor, cursor)) {
 		check();
-		throw new Away();
+		throw Error('gone');
 	}
 	const cut = from > 0 ? answer.bytes.indexOf(10) + 1 || to : 0;
 	return linesOf(answer.bytes.subarray(cut), start + cut);
@@ -110,18 +113,18 @@ export async function lines(from, to) {
 export async function around(at, after) {
 	for (let size = PAGE_BYTES; ; size *= 4) {
 		const found = after ? await lines(at, at + size) : await lines(at - size, at);
-		if (found.length || size > cursor?.length) return after ? found.slice(0, PAGE_LINES) : found.slice(-PAGE_LINES);
+		if (found.length || size > cursor.length) return after ? found.slice(0, PAGE_LINES) : found.slice(-PAGE_LINES);
 	}
 }
 
 async function catchUp() {
 	request = new AbortController();
 	doubted = false;
-	if (!cursor) return open();
+	if (anew) return open();
 	const { epoch, length } = cursor;
 	const headers = { Range: `bytes=${length}-${length + NEW_BYTES - 1}`, 'If-None-Match': `"${epoch}-${length}"` };
 	const { status, server, bytes, cursor: now } = await ask(url, { headers }, request.signal);
-	if (status > 400 && status !== 416) throw new Away();
+	if (status > 400 && status !== 416) throw Error();
 	if (!stream?.live) page.server(server);
 	if (status === 206 && sameLog({ epoch, length }, now) && now.length <= length + NEW_BYTES) take(linesOf(bytes, length), now.epoch);
 	else if (status !== 304) await open();
@@ -129,33 +132,34 @@ async function catchUp() {
 
 async function open() {
 	const answer = await ask(`${url}?tail=200`, {}, request.signal);
-	if (answer.status !== 200 || !answer.cursor) throw new Away();
+	if (answer.status !== 200 || !answer.cursor) throw Error();
 	closeStream();
 	({ cursor } = answer);
+	anew = false;
 	page.server(answer.server);
 	page.opened(linesOf(answer.bytes, cursor.length - answer.bytes.length));
 }
 
 function take(found, epoch) {
-	const fresh = found.filter(({ end }) => end > cursor?.length);
+	const fresh = found.filter(({ end }) => end > cursor.length);
 	if (!fresh.length) return;
 	cursor = { epoch, length: fresh.at(-1).end };
 	page.fresh(fresh);
 }
 
 function openStream() {
-	const mine = (stream = new EventSource(`${url}?after=${formatCursor(cursor)}`));
+	const mine = (stream = new EventSource(`${url}?after=${token(cursor)}`));
 	expectEvent(FIRST_EVENT_MS);
 	const on = (event, act) => mine.addEventListener(event, ({ data, lastEventId }) => {
 		if (stream !== mine) return;
 		stream.live = true;
 		expectEvent(SILENCE_MS);
 		page.reached(true);
-		act(data, parseCursor(lastEventId));
+		act(data, cursorOf(lastEventId));
 	});
 	on('server', page.server);
 	on('reset', reopen);
-	on('ping', (data) => data !== formatCursor(cursor) && check());
+	on('ping', (data) => data !== token(cursor) && check());
 	on('message', (text, at) => at && take([{ text, start: cursor.length, end: at.length }], at.epoch));
 	mine.onerror = () => stream === mine && endStream();
 }
@@ -166,7 +170,7 @@ function expectEvent(ms) {
 }
 
 function endStream() {
-	noStreamBefore = performance.now() + (stream.live ? POLL_MS : STREAM_PAUSE_MS);
+	noStreamBefore = Date.now() + (stream.live ? POLL_MS : STREAM_PAUSE_MS);
 	closeStream();
 	setTimeout(check, Math.random() * 500);
 }

@@ -1,33 +1,35 @@
 // The window onto the log: a bounded stretch of its lines.
 
-import { lineElement } from './line.js';
 import * as log from './log.js';
-import { reap } from './outbox.js';
-import { ownName, parts, recall, remember, room, spelt } from './page.js';
+import { lineElement, ownName, parts, recall, remember, room, spelt } from './page.js';
+import { reap } from './write.js';
 
 const KEPT_LINES = 500;
-const NEAR_END_PX = 100; // nearer, the reader follows new lines
+const NEAR_END_PX = 100; // nearer, it follows new lines
 const NEAR_EDGE_PX = 1200;
 const GROUP_MS = 300_000;
 const SEEN = `catchat:seen:${room}`;
 
-const { scroller, lines, newer, top } = parts;
+const { scroller, lines, pending, newer, top } = parts;
 const days = new Intl.DateTimeFormat(undefined, { dateStyle: 'full' });
-let following = true; // the log's end
-let epoch; // of the log that is shown
-let left = log.parseCursor(recall(SEEN)); // where the reader left off
+let following = true;
+let epoch;
+export let left = log.cursorOf(recall(SEEN)); // where the reader did
+export let missed; // above what is loaded
+let back = true;
 let unseen = 0;
 let scrolledTo = 0;
-let frame = 0;
-let waiting = []; // for the next frame
+let frame;
+let waiting = [];
 let reading = false;
 
-const start = () => Number(lines.firstElementChild?.dataset.start ?? 0);
-const end = () => Number(lines.lastElementChild?.dataset.end ?? 0);
+const start = () => Number(lines.firstChild?.dataset.start ?? 0);
+const end = () => Number(lines.lastChild?.dataset.end ?? 0);
 const newest = () => waiting[0]?.start ?? log.cursor?.length;
+const placeOf = (node) => node?.getBoundingClientRect() ?? {};
+const firstShown = () => [...lines.children].find((node) => placeOf(node).bottom > placeOf(scroller).top);
 const below = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
 
-// Who reads further up stays there.
 export function opened(found) {
 	if (following || epoch !== log.cursor.epoch) show(found);
 	settle();
@@ -41,7 +43,7 @@ export function fresh(found) {
 
 export function settle() {
 	frame = 0;
-	if (waiting.length && log.cursor) {
+	if (waiting.length && !log.anew) {
 		look();
 		({ epoch } = log.cursor);
 		if (end() === newest()) insert(waiting, null, true);
@@ -53,23 +55,27 @@ export function settle() {
 	else steady(() => trim(scroller.scrollTop > below()));
 	top.hidden = !log.cursor;
 	top.className = lines.firstChild ? '' : 'empty';
-	if (start()) top.textContent = 'Earlier lines load as you scroll up.';
+	if (start()) top.textContent = 'Loading …';
 	else top.textContent = lines.firstChild ? `This is where \u2068${room}\u2069 begins.` : 'Nobody has written here yet. Say hello!';
 	follow();
 	if (following) unseen = 0;
-	newer.hidden = following;
-	newer.textContent = `${['Newest', '1 new line'][unseen] ?? `${unseen} new lines`} ↓`;
-	if (following && log.cursor && !document.hidden) remember(SEEN, log.formatCursor(log.cursor));
+	else back = false;
+	missed = back && left?.length < start();
+	newer.hidden = following && !missed;
+	newer.textContent = missed ? 'New since you left ↑' : `${['Newest', '1 new line'][unseen] ?? `${unseen} new lines`} ↓`;
+	if (following && log.cursor && !document.hidden) remember(SEEN, log.token(log.cursor));
 	more();
 }
 
 export function follow() {
+	relate(pending.children);
 	if (following) scroller.scrollTop = scroller.scrollHeight;
 	scrolledTo = scroller.scrollTop;
 }
 
 export function goToEnd() {
 	settle();
+	back = false;
 	following = true;
 	history.replaceState(null, '', location.pathname);
 	if (end() !== newest()) log.reopen();
@@ -79,9 +85,9 @@ export function goToEnd() {
 export async function goTo({ epoch, length }) {
 	const find = () => epoch === log.cursor.epoch && lines.querySelector(`[data-end="${length}"]`);
 	if (!find()) {
-		const after = length < log.cursor.length ? log.around(length, true) : [];
-		const found = (await Promise.all([log.around(length), after])).flat();
-		if (epoch !== log.cursor.epoch || !found.some((line) => line.end === length)) throw new log.Away();
+		const found = await log.around(length);
+		if (length < log.cursor.length) found.push(...(await log.around(length, true)));
+		if (epoch !== log.cursor.epoch || !found.some((line) => line.end === length)) throw Error('gone');
 		show(found);
 	}
 	lines.querySelector('.target')?.classList.remove('target');
@@ -93,11 +99,11 @@ export async function goTo({ epoch, length }) {
 }
 
 export function leave() {
-	left = log.parseCursor(recall(SEEN));
+	left = log.cursorOf(recall(SEEN));
+	back = true;
 	relate();
 }
 
-// If nothing came meanwhile, nothing is new.
 export function caughtUp() {
 	if (!document.hidden && left?.length === log.cursor?.length) left = null;
 }
@@ -105,24 +111,25 @@ export function caughtUp() {
 export function relate(nodes = lines.children) {
 	const own = ownName();
 	const naming = RegExp(`(^|[^\\p{L}\\d])${spelt(own)}($|[^\\p{L}\\d])`, 'iu');
-	for (const { dataset, classList, previousElementSibling, lastChild } of nodes) {
+	for (const { dataset, classList, previousSibling, lastChild } of nodes) {
 		const { name, time, start } = dataset;
-		classList.toggle('new', Number(start) === left?.length);
+		const before = (previousSibling ?? (start ? null : lines.lastChild))?.dataset;
+		const isNew = Number(start) === left?.length;
+		classList.toggle('new', isNew);
+		if (!name && before) dataset.time = before.time;
 		if (!name) continue;
-		const before = previousElementSibling?.dataset;
 		const day = days.format(time);
-		const sameDay = !!before?.name && days.format(before.time) === day;
-		if (sameDay) delete dataset.day;
+		const sameDay = isFinite(before?.time) && days.format(before.time) === day;
+		if (sameDay || !start) delete dataset.day;
 		else dataset.day = day;
-		classList.toggle('more', sameDay && before.name === name && time - before.time < GROUP_MS);
-		classList.toggle('own', name === own);
+		classList.toggle('more', sameDay && !isNew && before.name === name && time - before.time < GROUP_MS);
 		classList.toggle('named', own && name !== own && naming.test(lastChild.textContent));
 	}
 }
 
 function show(found) {
 	({ epoch } = log.cursor);
-	if (left?.epoch !== epoch) left = null; // it is of another log
+	if (left && !log.sameLog(left, log.cursor)) left = null;
 	following = true;
 	unseen = 0;
 	waiting = [];
@@ -135,7 +142,9 @@ function insert(found, next, news = false) {
 	setTimeout(() => (lines.ariaBusy = false));
 	const nodes = found.map((line) => lineElement(line, epoch));
 	next ? next.before(...nodes) : lines.append(...nodes);
-	relate(next ? [...nodes, next] : nodes);
+	// Lines without a date pass one on.
+	while (next && nodes.push(next) && !next.dataset.name) next = next.nextSibling;
+	relate(nodes);
 }
 
 function trim(atTop) {
@@ -144,16 +153,13 @@ function trim(atTop) {
 }
 
 function look() {
-	// Lines that came do not stop it.
 	const stays = following && scroller.scrollTop >= scrolledTo;
-	if (log.cursor) following = end() === newest() && (stays || below() < NEAR_END_PX);
+	if (!log.anew) following = end() === newest() && (stays || below() < NEAR_END_PX);
 	scrolledTo = scroller.scrollTop;
 }
 
-// What the reader looks at stays where it is.
 function steady(change) {
-	const placeOf = (node) => node?.getBoundingClientRect() ?? {};
-	const text = [...lines.children].find((node) => placeOf(node).bottom > placeOf(scroller).top)?.lastChild;
+	const text = firstShown()?.lastChild;
 	const before = placeOf(text).top;
 	change();
 	if (text) scroller.scrollTop += placeOf(text).top - before;
@@ -163,7 +169,7 @@ function steady(change) {
 async function more() {
 	const up = start() && scroller.scrollTop < NEAR_EDGE_PX;
 	const down = end() < newest() && below() < NEAR_EDGE_PX;
-	if (reading || !log.cursor || !(up || down)) return;
+	if (reading || log.anew || !(up || down)) return;
 	reading = true;
 	const edge = up ? start : end;
 	const at = edge();
@@ -179,11 +185,22 @@ async function more() {
 }
 
 scroller.onscroll = () => {
+	const before = following;
 	look();
-	following === newer.hidden ? more() : settle();
+	before === following ? more() : settle();
 };
 
 new ResizeObserver(() => {
 	look();
-	follow();
+	settle();
 }).observe(scroller);
+
+// Arrows walk along the lines, so that these are one stop of Tab.
+scroller.onkeydown = (event) => {
+	const step = { ArrowUp: 'previous', ArrowDown: 'next' }[event.key];
+	const from = document.activeElement.closest('.line');
+	const to = from ? from[`${step}Sibling`] : firstShown();
+	if (!step || !to) return;
+	event.preventDefault();
+	to.querySelector('.at').focus();
+};

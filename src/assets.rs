@@ -19,17 +19,12 @@ pub struct Asset {
 }
 
 /// All of them. `chat.js` begins; the other scripts are its modules.
-pub static ASSETS: [Asset; 12] = [
+pub static ASSETS: [Asset; 7] = [
     Asset { name: "chat.css", content_type: CSS, text: include_str!("../assets/chat.css") },
     Asset { name: "icon.svg", content_type: SVG, text: include_str!("../assets/icon.svg") },
     Asset { name: "chat.js", content_type: JS, text: include_str!("../assets/chat.js") },
-    Asset { name: "find.js", content_type: JS, text: include_str!("../assets/find.js") },
-    Asset { name: "line.js", content_type: JS, text: include_str!("../assets/line.js") },
     Asset { name: "log.js", content_type: JS, text: include_str!("../assets/log.js") },
     Asset { name: "page.js", content_type: JS, text: include_str!("../assets/page.js") },
-    Asset { name: "outbox.js", content_type: JS, text: include_str!("../assets/outbox.js") },
-    Asset { name: "rooms.js", content_type: JS, text: include_str!("../assets/rooms.js") },
-    Asset { name: "unread.js", content_type: JS, text: include_str!("../assets/unread.js") },
     Asset { name: "view.js", content_type: JS, text: include_str!("../assets/view.js") },
     Asset { name: "write.js", content_type: JS, text: include_str!("../assets/write.js") },
 ];

@@ -57,7 +57,7 @@ def test_03_the_icon_counts_what_is_unread(server, open_page):
     expect(icon).to_have_attribute("href", "/-/icon.svg")
     page.look(False)
     server.fill("general", 1, first=2)
-    expect(icon).to_have_attribute("href", re.compile("^data:image/png"))
+    expect(icon).to_have_attribute("href", re.compile("^data:image/svg"))
     page.look(True)
     expect(icon).to_have_attribute("href", re.compile("/-/icon.svg$"))
 
