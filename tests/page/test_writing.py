@@ -1,11 +1,14 @@
 """What one writes arrives, once, whatever happens in between."""
 
 import re
+import time
 
 import pytest
 from playwright.sync_api import expect
 
 from conftest import ChatPage, until
+
+ABSENCES, SHORT_S = 5, 1.9
 
 
 def test_10_the_name_is_asked_once_and_easily_changed(server, browser, open_page):
@@ -125,12 +128,19 @@ def test_13_a_short_absence_is_not_worth_a_word(server, open_page):
           new MutationObserver(() => { said += !away.hidden }).observe(away, { attributes: true });
         }"""
     )
-    server.kill()
-    page.say("quick")
-    expect(page.pending).to_have_count(1)
-    server.start()
-    expect(page.texts).to_have_text(["quick"])
-    assert page.tab.evaluate("said") == 0
+    # A machine that is busy may take longer to start a server: then a word is due.
+    for attempt in range(ABSENCES):
+        began = time.monotonic()
+        server.kill()
+        page.say(f"quick {attempt}")
+        expect(page.pending).to_have_count(1)
+        server.start()
+        expect(page.texts).to_have_count(attempt + 1)
+        if time.monotonic() - began < SHORT_S:
+            assert page.tab.evaluate("said") == 0
+            return
+        page.tab.evaluate("window.said = 0")
+    raise AssertionError(f"of {ABSENCES} absences, none was short")
 
 
 def test_13_one_can_try_again_now(server, open_page):
