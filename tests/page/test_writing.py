@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from conftest import ChatPage, until
+from conftest import ChatPage
 
 ABSENCES, SHORT_S = 5, 1.9
 
