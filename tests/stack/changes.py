@@ -57,14 +57,14 @@ async def scaling_fails_no_request(stack):
     load = Load(stack.address, ["scale-a", "scale-b"], posters=20, subscribers=60)
 
     async def scale():
-        await asyncio.sleep(2)
+        await load.goes_on(60)
         await in_thread(stack.make, "scale", "N=7")
         started = stack.newest_start() - time.time() + time.monotonic()
         await wait_for(lambda: len(load.seen.servers) >= 7, "requests at all seven", 15)
         first = max(load.seen.servers.values()) - started
-        await asyncio.sleep(1)
+        await load.goes_on(30)
         await in_thread(stack.make, "scale", "N=2")
-        await asyncio.sleep(2)
+        await load.goes_on(60)
         return first
 
     first = await load.during(scale())
@@ -85,11 +85,11 @@ async def rolling_fails_no_request(stack):
     memory = []
 
     async def roll():
-        await asyncio.sleep(2)
+        await load.goes_on(60)
         began = time.monotonic()
         await in_thread(stack.make, "roll")
         seconds = time.monotonic() - began
-        await asyncio.sleep(2)
+        await load.goes_on(60)
         memory.extend(await in_thread(stack.memory))
         return seconds
 
@@ -125,9 +125,9 @@ async def a_killed_server_loses_nothing(stack):
     load = Load(stack.address, ["kill-a", "kill-b"], posters=20, subscribers=100)
 
     async def kill():
-        await asyncio.sleep(2)
+        await load.goes_on(60)
         await in_thread(stack.docker, "kill", stack.containers("chat")[0])
-        await asyncio.sleep(6)
+        await load.goes_on(180)
 
     await load.during(kill())
     await load.check_logs()

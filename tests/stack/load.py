@@ -11,6 +11,8 @@ POSTS_PER_S = 32
 READER_EVERY_S = 0.05
 # How long what is on its way may take when the posting ends.
 SETTLE_S = 15
+# How long a few seconds' worth of posts may take, also while servers come and go.
+GOES_ON_S = 60
 
 
 class Load:
@@ -45,6 +47,11 @@ class Load:
             for task in working + following:
                 task.cancel()
             await asyncio.gather(*working, *following, return_exceptions=True)
+
+    async def goes_on(self, lines):
+        """Waits until so many lines more are acknowledged."""
+        enough = self.lines + lines
+        await wait_for(lambda: self.lines >= enough, f"{lines} lines more", GOES_ON_S)
 
     async def _caught_up(self):
         while not all(len(s.log) >= self.seen.newest.get(s.room, 0) for s in self.subscribers):

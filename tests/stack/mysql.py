@@ -53,7 +53,7 @@ async def a_killed_database_loses_nothing(stack):
     async def kill():
         connection = Connection(stack.address)
         (database,) = stack.containers("mysql")
-        await asyncio.sleep(3)
+        await load.goes_on(90)
         await in_thread(stack.docker, "kill", database)
         killed = time.monotonic()
         while (answer := await connection.ask("GET", "/-/health")).status != 503:
@@ -77,7 +77,7 @@ async def a_killed_database_loses_nothing(stack):
             assert time.monotonic() - started < DATABASE_BACK_S, "health does not get well"
             await asyncio.sleep(0.1)
         connection.close()
-        await asyncio.sleep(3)
+        await load.goes_on(90)
 
     await load.during(kill())
     await load.check_logs()
