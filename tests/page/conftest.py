@@ -20,7 +20,8 @@ from playwright.sync_api import expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("CATCHAT_BIN", ROOT / "target/debug/catchat")).resolve()
-DEADLINE_S = 15
+# Far beyond what anything takes, so that a busy machine fails no test; what is about promptness says so itself.
+DEADLINE_S = 60
 
 expect.set_options(timeout=DEADLINE_S * 1000)
 

@@ -150,7 +150,7 @@ def test_13_one_can_try_again_now(server, open_page):
     expect(page.tab.locator("#countdown")).to_have_text(re.compile("Next try in [4-9] s"))
     server.start()
     page.tab.get_by_role("button", name="Try now").click()
-    expect(page.texts).to_have_text(["patience"], timeout=2500)
+    expect(page.texts).to_have_text(["patience"], timeout=3500)
 
 
 def test_12_what_waits_survives_the_page(server, browser, open_page):
