@@ -2,14 +2,14 @@
 
 const PAGE_LINES = 50; // more, and scrolling jerks
 const PAGE_BYTES = 8192;
-const NEW_BYTES = 131_072; // where more is new, the room is opened anew
+const NEW_BYTES = 131_072; // where more is new, it opens anew
 export const POLL_MS = 1500;
 const HIDDEN_POLL_MS = 10_000;
 const LIVE_POLL_MS = 3_600_000;
 const ANSWER_MS = 12_000;
 const FIRST_EVENT_MS = 4000; // later, a proxy holds it back
 const SILENCE_MS = 40_000; // the server pings every 15 s
-const STREAM_PAUSE_MS = 30_000; // after one that was of no use
+const STREAM_PAUSE_MS = 30_000; // after a useless one
 
 export const url = document.forms.composer.action;
 export let cursor; // of the newest line
@@ -65,7 +65,7 @@ export async function follow(told) {
 		try {
 			if (!stream?.live || doubted) await catchUp();
 			failures = 0;
-			// A browser has six connections for all its tabs.
+			// A browser has six connections.
 			if (document.hidden) closeStream();
 			else if (!stream && Date.now() >= noStreamBefore) openStream();
 			page.reached(stream?.live);
@@ -131,7 +131,7 @@ async function catchUp() {
 }
 
 async function open() {
-	const answer = await ask(`${url}?tail=200`, {}, request.signal);
+	const answer = await ask(`${url}?tail=100`, {}, request.signal);
 	if (answer.status !== 200 || !answer.cursor) throw Error();
 	closeStream();
 	({ cursor } = answer);

@@ -239,6 +239,10 @@ class ChatPage:
         """Whether a stream of this page has ended, whoever ended it."""
         return stream in self.ended or stream in self.requests
 
+    def below(self):
+        """How much of the log is below what is shown, in px."""
+        return self.tab.evaluate("scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight")
+
     def scroll(self, top):
         self.tab.evaluate("top => { document.getElementById('scroller').scrollTop = top }", top)
 
@@ -246,6 +250,24 @@ class ChatPage:
         """What was read of logs so far: (status, URL, bytes of the body)."""
         answers = [(request, request.response()) for request in self.requests if "/chat/" in request.url and request.method == "GET"]
         return [(answer.status, request.url, request.sizes()["responseBodySize"]) for request, answer in answers]
+
+
+def hold(page, which):
+    """Keeps requests from the server, until the test lets them go: the list of those, and how."""
+    held = []
+    released = []
+
+    def release():
+        released.append(True)
+        for route in held:
+            route.continue_()
+
+    page.tab.route("**/chat/**", lambda route: held.append(route) if which(route.request) and not released else route.continue_())
+    return held, release
+
+
+def is_post(request):
+    return request.method == "POST"
 
 
 @pytest.fixture

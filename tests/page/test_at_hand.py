@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from test_window import address_of
+
 # Counts what a page would show and sound.
 NOTICES = """
 window.notices = [];
@@ -166,6 +168,26 @@ def test_17_dark_and_light_follow_the_system(open_page):
     assert paper("light") != paper("dark")
 
 
+def outlined(part):
+    """Whether an outline is to be seen around a part of the page."""
+    style, colour = part.evaluate("part => [getComputedStyle(part).outlineStyle, getComputedStyle(part).outlineColor]")
+    return style != "none" and colour != "rgba(0, 0, 0, 0)"
+
+
+def test_17_forced_colours_leave_what_a_background_says(server, open_page):
+    """A system of high contrast takes backgrounds away: the outline says it there."""
+    server.append("general", "[2018-02-25 14:00:51] mira: hello\n[2018-02-25 14:00:52] mira: hello omri\n")
+    for forced in "none", "active":
+        page = open_page("general", "omri", forced_colors=forced)
+        expect(page.lines).to_have_count(2)
+        page.live()
+        page.message.press_sequentially("@m")
+        option = page.tab.get_by_role("option", selected=True)
+        expect(option).to_have_text("mira")
+        seen = [outlined(part) for part in (page.lines.nth(0), page.lines.nth(1), option)]
+        assert seen == [False, forced == "active", forced == "active"]
+
+
 def test_19_one_goes_to_any_room_by_its_name(server, browser, open_page):
     context = browser()
     page = open_page(context=context)
@@ -207,3 +229,98 @@ def test_odd_memories_do_no_harm(server, browser, open_page, kept):
     page = open_page("general", "mira", context=context)
     page.say("still here")
     expect(page.texts).to_have_text(["still here"])
+
+
+def test_11_names_are_completed_where_the_caret_is(server, open_page):
+    """A name was put where the caret had gone since, and the list came back after a name was taken."""
+    for name in "Ann Lee", "mira", "mirko", "Ann", "Ann Lee":
+        server.post("general", name, "hello")
+    page = open_page("general", "omri")
+    expect(page.lines).to_have_count(5)
+    options = page.tab.get_by_role("option")
+    page.message.press_sequentially("hello dear @mi")
+    expect(options).to_have_count(2)
+    page.message.press("Home")
+    expect(options).to_have_count(0)
+    page.message.press("End")
+    page.message.press("Control+a")
+    page.message.press_sequentially("thanks @Ann")
+    expect(options).to_have_text(["Ann", "Ann Lee"])
+    page.message.press("Enter")
+    expect(page.message).to_have_value("thanks @Ann ")
+    expect(options).to_have_count(0)
+    page.message.press("Enter")
+    expect(page.texts.last).to_have_text("thanks @Ann")
+    page.message.press_sequentially("@ann l")
+    options.click()
+    expect(page.message).to_have_value("@Ann Lee ")
+    expect(page.message).to_be_focused()
+
+
+def test_11_the_list_of_names_is_told_to_screen_readers(server, open_page):
+    """The chosen name had the same id all the time, and the field did not say that it has a list."""
+    for name in "mira", "mirko":
+        server.post("general", name, "hello")
+    page = open_page("general", "omri")
+    expect(page.lines).to_have_count(2)
+    page.message.press_sequentially("@mi")
+    chosen = page.tab.locator("#names [aria-selected=true]")
+    for name in "mirko", "mira", "mirko":
+        expect(chosen).to_have_text(name)
+        expect(page.message).to_have_attribute("aria-activedescendant", chosen.get_attribute("id"))
+        page.message.press("ArrowDown")
+    page.message.press("ArrowUp")
+    expect(chosen).to_have_text("mirko")
+    expect(page.message).to_have_attribute("aria-controls", "names")
+
+
+def test_11_a_slash_in_an_open_panel_keeps_the_draft(open_page):
+    """It went to the field behind the panel, and the Escape that was for the panel cleared the draft."""
+    page = open_page("general", "omri")
+    page.message.fill("a long draft")
+    page.tab.get_by_role("button", name="Rooms").click()
+    page.tab.locator("#copy").focus()
+    page.tab.keyboard.press("/")
+    expect(page.tab.locator("#copy")).to_be_focused()
+    page.message.focus()
+    page.tab.keyboard.press("Escape")
+    expect(page.tab.locator("#rooms")).to_be_hidden()
+    expect(page.message).to_have_value("a long draft")
+
+
+def test_17_the_log_is_one_stop_of_the_tab_key(server, open_page):
+    """Each time is a link: from the field back to Rooms it took 203 steps."""
+    server.fill("general", 200)
+    page = open_page("general", "mira")
+    expect(page.lines).to_have_count(100)
+    page.message.focus()
+    for _ in range(3):
+        page.tab.keyboard.press("Shift+Tab")
+    expect(page.tab.get_by_role("button", name="Rooms")).to_be_focused()
+    page.tab.keyboard.press("Tab")
+    expect(page.tab.locator("#scroller")).to_be_focused()
+    page.tab.keyboard.press("ArrowDown")
+    focused = page.tab.locator(".line:focus-within .text")
+    first = int(focused.inner_text().removeprefix("line "))
+    for _ in range(3):
+        page.tab.keyboard.press("ArrowUp")
+    expect(focused).to_have_text(f"line {first - 3}")
+    expect(focused).to_be_in_viewport()
+    page.tab.keyboard.press("ArrowDown")
+    expect(focused).to_have_text(f"line {first - 2}")
+    page.tab.keyboard.press("Enter")
+    expect(page.tab.locator("#said")).to_contain_text("ddress")
+    assert page.tab.url == address_of(server, "general", first - 2)
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_19_a_name_that_is_no_room_is_refused(open_page, name):
+    """It led elsewhere: a browser takes these for directories."""
+    page = open_page("kitchen")
+    page.tab.get_by_role("button", name="Rooms").click()
+    field = page.tab.get_by_label("Go to a room")
+    field.fill(name)
+    field.press("Enter")
+    assert not field.evaluate("field => field.checkValidity()")
+    expect(page.tab.get_by_role("heading", level=1)).to_have_text("kitchen")
+    assert page.tab.url.endswith("/kitchen")

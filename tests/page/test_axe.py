@@ -121,7 +121,7 @@ def test_a_full_room_with_all_that_a_line_can_be(server, open_page, look):
     page.message.press("Enter")
     expect(page.pending.get_by_role("button").first).to_be_visible()
     page.scroll(0)
-    page.lines.nth(220).wait_for()
+    page.lines.nth(120).wait_for()
     server.post("general", "mira", "come while the reader is above")
     expect(page.tab.locator("#newer")).to_be_visible()
     assert faults(page.tab) == []

@@ -35,7 +35,7 @@ def test_lines_come_by_the_stream_and_nothing_is_polled(server, open_page):
     server.fill("general", 300)
     page = open_page()
     page.live()
-    expect(page.lines).to_have_count(200)
+    expect(page.lines).to_have_count(100)
     seen = len(page.reads())
     for number in range(1, 21):
         server.post("general", "mira", f"live {number}")

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 
+import pytest
 from playwright.sync_api import expect
 
 from conftest import until
@@ -94,7 +95,7 @@ def test_04_the_log_is_never_read_as_a_whole(server, open_page):
     expect(page.texts.last).to_have_text("new 4")
     for status, url, length in page.reads():
         assert length < size / 10, f"{url} brought {length} of {size} bytes"
-        assert status == 200 if "tail=200" in url else status in (206, 304, 400), url
+        assert status == 200 if "tail=100" in url else status in (206, 304, 400), url
 
 
 def test_a_tab_that_slept_for_long_reads_the_last_lines_only(server, open_page):
@@ -108,7 +109,7 @@ def test_a_tab_that_slept_for_long_reads_the_last_lines_only(server, open_page):
     expect(page.texts.last).to_have_text("line 20010")
     assert sum(length for _, _, length in page.reads()) < size / 4
     page.scroll(0)
-    page.until(lambda: page.texts.first.inner_text() != "line 19811", "the lines before those")
+    page.until(lambda: page.texts.first.inner_text() != "line 19911", "the lines before those")
     numbers = [int(text.removeprefix("line ")) for text in page.texts.all_inner_texts()]
     assert numbers == list(range(numbers[0], 20_011))
 
@@ -117,7 +118,7 @@ def test_04_older_lines_come_as_one_scrolls_up_and_nothing_jumps(server, open_pa
     server.fill("general", 1200)
     page = open_page()
     expect(page.texts.last).to_have_text("line 1200")
-    expect(page.texts.first).to_have_text("line 1001")
+    expect(page.texts.first).to_have_text("line 1101")
     reached_top = page.tab.locator("#top").get_by_text("This is where general begins")
     while not reached_top.is_visible():
         # In one step, so that no older lines come in between: go up, and note where a line is.
@@ -258,6 +259,35 @@ def test_17_only_what_is_new_is_read_out(server, open_page):
     assert page.tab.evaluate("states") == ["false"]
 
 
+def test_17_older_lines_are_not_read_out(server, open_page):
+    server.fill("general", 300)
+    page = open_page()
+    expect(page.texts.last).to_have_text("line 300")
+    page.tab.evaluate("() => { window.states = []; new MutationObserver(() => states.push(lines.ariaBusy)).observe(lines, { childList: true }) }")
+    page.scroll(0)
+    expect(page.texts.first).to_have_text(re.compile("line 1?[0-9]{1,2}$"))
+    assert set(page.tab.evaluate("states")) == {"true"}
+    expect(page.tab.get_by_role("log")).to_have_attribute("aria-busy", "false")
+
+
 def test_16_it_shows_the_server_and_its_host(server, open_page):
     page = open_page()
     expect(page.tab.locator("#server")).to_have_text(re.compile(r"^\S+, on host \S+$"))
+
+
+@pytest.mark.parametrize("above_px, follows", [(99, True), (130, False)])
+def test_01_it_follows_within_100_px_of_the_end(server, open_page, above_px, follows):
+    server.fill("general", 100)
+    page = open_page("general", "mira")
+    expect(page.texts.last).to_have_text("line 100")
+    page.live()
+    page.tab.evaluate(f"scroller.scrollTop -= {above_px}")
+    assert abs(page.below() - above_px) <= 1
+    expect(page.tab.locator("#newer")).to_be_visible(visible=not follows)
+    server.fill("general", 1, first=101)
+    expect(page.texts.last).to_have_text("line 101")
+    if follows:
+        page.until(lambda: page.below() <= 1, "the end")
+    else:
+        expect(page.tab.get_by_role("button", name="1 new line")).to_be_visible()
+        assert page.below() > above_px

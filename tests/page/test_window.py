@@ -1,8 +1,13 @@
 """The window onto a log: where one left off, lines with addresses, and what is found in all of it."""
 
 import re
+import time
+import urllib.parse
+import xml.etree.ElementTree
 
 from playwright.sync_api import expect
+
+from conftest import hold
 
 
 def address_of(server, room, number):
@@ -49,6 +54,12 @@ def test_02_what_came_while_the_tab_was_hidden_is_new(server, open_page):
     expect(page.tab.locator(".new .text")).to_have_text("line 4")
 
 
+def number_in(icon):
+    """What is written in the picture."""
+    picture = urllib.parse.unquote(icon.get_attribute("href").partition(",")[2])
+    return "".join(xml.etree.ElementTree.fromstring(picture).itertext()).strip()
+
+
 def test_03_the_icon_counts_what_is_unread(server, open_page):
     server.fill("general", 1)
     page = open_page("general", "mira")
@@ -58,6 +69,13 @@ def test_03_the_icon_counts_what_is_unread(server, open_page):
     page.look(False)
     server.fill("general", 1, first=2)
     expect(icon).to_have_attribute("href", re.compile("^data:image/svg"))
+    assert number_in(icon) == "1"
+    server.fill("general", 2, first=3)
+    expect(page.tab).to_have_title("(3) general · catchat")
+    assert number_in(icon) == "3"
+    server.fill("general", 120, first=5)
+    expect(page.tab).to_have_title("(123) general · catchat")
+    assert number_in(icon) == "99", "no more than two digits can be read"
     page.look(True)
     expect(icon).to_have_attribute("href", re.compile("/-/icon.svg$"))
 
@@ -169,3 +187,113 @@ def test_09_hits_are_walked_through_by_keyboard(server, open_page):
     expect(page.tab.locator(".target .text")).to_have_text("line 28")
     page.tab.keyboard.press("Escape")
     expect(page.tab.locator("#finder")).to_be_hidden()
+
+
+def stamp(offset_s):
+    """The beginning of a line, so many seconds from now."""
+    return time.strftime("[%Y-%m-%d %H:%M:%S]", time.gmtime(time.time() + offset_s))
+
+
+def test_02_where_one_left_off_is_found_however_much_is_new(server, browser, open_page):
+    """With more new lines than are loaded there was no mark, and no way to it."""
+    context = browser()
+    server.fill("general", 50)
+    page = open_page("general", "mira", context=context)
+    expect(page.lines).to_have_count(50)
+    page.live()
+    page.tab.goto("about:blank")
+    server.fill("general", 600, first=51)
+    page.tab.goto(server.room_url("general"))
+    back = page.tab.get_by_role("button", name="New since you left")
+    back.click()
+    expect(page.tab.locator(".new .text")).to_have_text("line 51")
+    expect(page.tab.locator(".new")).to_be_in_viewport()
+    page.tab.get_by_role("button", name="Newest").click()
+    expect(page.texts.last).to_have_text("line 650")
+    expect(back).to_be_hidden()
+
+
+def test_02_all_is_new_in_a_room_that_was_empty(server, browser, open_page):
+    """The cursor of an empty log was taken for one of another log."""
+    context = browser()
+    page = open_page(context=context)
+    page.live()
+    page.tab.goto("about:blank")
+    server.fill("general", 3)
+    page.tab.goto(server.room_url("general"))
+    expect(page.tab.locator(".new .text")).to_have_text("line 1")
+
+
+def test_02_the_first_new_line_tells_its_author(server, browser, open_page):
+    """Under the mark stood a line without a name, when its author had written the one above it."""
+    context = browser()
+    server.append("general", f"{stamp(-50)} omri: one\n")
+    page = open_page("general", "mira", context=context)
+    expect(page.lines).to_have_count(1)
+    page.live()
+    page.tab.goto("about:blank")
+    server.append("general", f"{stamp(-40)} omri: two\n{stamp(-30)} omri: three\n")
+    page.tab.goto(server.room_url("general"))
+    expect(page.lines).to_have_count(3)
+    grouped = page.lines.evaluate_all("lines => lines.map((line) => line.classList.contains('more'))")
+    assert grouped == [False, False, True]
+    assert "New since you left" in above(page, 1)
+
+
+def test_03_a_hidden_tab_counts_more_than_it_loads(server, open_page):
+    """More than 128 KiB at once is opened anew, and nothing of it was counted."""
+    server.fill("general", 10)
+    page = open_page("general", "mira")
+    page.live()
+    page.look(False)
+    server.append("general", "".join(f"[2018-03-25 14:00:51] omri: {number} {'x' * 10_000}\n" for number in range(20)))
+    expect(page.tab).to_have_title("(20) general · catchat")
+    page.look(True)
+    expect(page.tab).to_have_title("general · catchat")
+
+
+def test_05_a_line_of_another_form_does_not_repeat_the_day(server, open_page):
+    first = "[2018-02-25 14:00:00] omri: one\n" + "[2018-02-25 14:00:10] omri: more\n" * 249
+    server.append("general", first + "deploy done\n[2018-02-25 14:00:30] omri: two\nbackup done\n[2018-02-25 14:01:00] omri: three\n")
+    page = open_page()
+    expect(page.texts.last).to_have_text("three")
+    page.until(lambda: page.scroll(0) or page.lines.count() == 254, "all lines")
+    assert page.lines.evaluate_all("lines => lines.filter((line) => line.dataset.day).length") == 1
+
+
+def test_08_copying_the_address_of_a_line_moves_nothing(server, browser, open_page):
+    """A click on a time went to that line, and the page followed new lines no more."""
+    context = browser(permissions=["clipboard-read", "clipboard-write"])
+    server.fill("general", 100)
+    page = open_page("general", "mira", context=context)
+    expect(page.texts.last).to_have_text("line 100")
+    page.live()
+    line = page.lines.nth(95)
+    line.hover()
+    before = line.bounding_box()["y"]
+    line.locator(".at").click()
+    expect(page.tab.locator("#said")).to_have_text("Address copied.")
+    assert abs(line.bounding_box()["y"] - before) < 40
+    expect(page.tab.locator("#newer")).to_be_hidden()
+    server.fill("general", 1, first=101)
+    expect(page.texts.last).to_have_text("line 101")
+    expect(page.texts.last).to_be_in_viewport()
+
+
+def test_09_a_search_ends_with_its_panel_and_says_little(server, open_page):
+    server.append("general", f"[2018-02-25 14:00:51] omri: line {'x' * 10_000}\n" * 600)
+    page = open_page()
+    page.tab.evaluate("window.said = 0; new MutationObserver(() => { said += 1 }).observe(found, { childList: true })")
+    page.tab.get_by_role("button", name="Find").click()
+    field = page.tab.get_by_label("Find in this room")
+    field.fill("nothing like it")
+    field.press("Enter")
+    expect(page.tab.locator("#found")).to_have_text("Lines found: 0.")
+    assert page.tab.evaluate("said") == 2
+    held, _ = hold(page, lambda request: "range" in request.headers)
+    field.press("Enter")
+    page.until(lambda: held, "the first piece")
+    page.tab.locator("#finder").evaluate("finder => finder.hidePopover()")
+    held[0].continue_()
+    expect(page.tab.locator("#found")).to_have_text("Lines found: 0 and more.")
+    assert len(held) == 1

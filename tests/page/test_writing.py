@@ -6,7 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from conftest import ChatPage
+from conftest import ChatPage, hold, is_post
 
 ABSENCES, SHORT_S = 5, 1.9
 
@@ -248,3 +248,65 @@ def test_a_store_that_cannot_take_it_says_so_and_is_asked_again(server, open_pag
     server.store.with_name("elsewhere").rename(server.store)
     expect(page.texts).to_have_text(["keep this"])
     assert server.messages("general") == ["omri: keep this"]
+
+
+def test_11_up_recalls_what_is_not_on_the_page(server, open_page):
+    """After some hundred lines of others, or under another name, there was nothing to recall."""
+    page = open_page("general", "omri")
+    page.say("a typo")
+    expect(page.texts).to_have_text(["a typo"])
+    server.fill("general", 600)
+    page.username.fill("mira")
+    page.tab.reload()
+    expect(page.texts.last).to_have_text("line 600")
+    page.message.press("ArrowUp")
+    expect(page.message).to_have_value("a typo")
+
+
+def test_11_what_escape_clears_comes_back_with_undo(open_page):
+    page = open_page("general", "omri")
+    page.message.press_sequentially("a long draft")
+    page.message.press("Escape")
+    expect(page.message).to_have_value("")
+    page.message.press("Control+z")
+    expect(page.message).to_have_value("a long draft")
+
+
+def test_12_a_message_stays_where_it_is_when_it_is_confirmed(server, open_page):
+    """A second message stood there with a name and a picture, and shrank once it was in the log."""
+    page = open_page("general", "mira")
+    page.say("first")
+    expect(page.texts).to_have_text(["first"])
+    expect(page.pending).to_have_count(0)
+    held, release = hold(page, is_post)
+    page.say("second")
+    page.until(lambda: held, "the post")
+    top = "texts => texts.at(-1).getBoundingClientRect().top"
+    text = page.tab.locator(".text")
+    before = text.evaluate_all(top)
+    pale = page.pending.locator(".text").evaluate("text => getComputedStyle(text).color")
+    assert pale != page.texts.evaluate("text => getComputedStyle(text).color"), "pale until confirmed"
+    page.say("third")
+    expect(page.pending.nth(1)).to_have_class(re.compile(r"\bmore\b"))
+    release()
+    expect(page.texts).to_have_text(["first", "second", "third"])
+    expect(page.pending).to_have_count(0)
+    colours = page.texts.evaluate_all("texts => texts.map((text) => getComputedStyle(text).color)")
+    assert len(set(colours)) == 1 and pale not in colours
+    assert page.lines.evaluate_all("lines => lines.map((line) => line.classList.contains('more'))") == [False, True, True]
+    assert abs(page.texts.nth(1).evaluate("text => text.getBoundingClientRect().top") - before) < 3
+
+
+def test_12_the_focus_stays_on_a_button_of_a_waiting_message(server, open_page):
+    """Each try of another message made all buttons anew, and the focus was lost."""
+    page = open_page("general", "mira")
+    page.say("bad \a")
+    edit = page.pending.get_by_role("button", name="Edit")
+    expect(edit).to_be_visible()
+    held, _ = hold(page, is_post)
+    page.say("next")
+    page.until(lambda: held, "the post")
+    edit.focus()
+    held[0].fulfill(status=502, headers={"Server-Name": "x"}, body="not now")
+    expect(page.pending.get_by_text("not now")).to_be_visible()
+    expect(edit).to_be_focused()
