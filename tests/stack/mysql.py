@@ -11,7 +11,7 @@ from stack import in_thread
 
 # For how long the database is gone, and how soon after that posts are taken again.
 DATABASE_AWAY_S = 8
-DATABASE_BACK_S = 15
+DATABASE_BACK_S = 60
 
 
 async def secrets_are_kept(stack):
