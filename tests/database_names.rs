@@ -3,7 +3,6 @@
 
 mod common;
 
-use catchat::cursor::fnv1a;
 use common::client::Response;
 use common::database::{DatabaseServer, tested_server};
 use common::live::Live;
@@ -43,12 +42,12 @@ impl Claims {
 
     /// The lock that a name is claimed by.
     fn lock(&self, name: &str) -> String {
-        format!("catchat-{:016x}", fnv1a(format!("{}/{name}", self.database).as_bytes()))
+        DatabaseServer::name_lock(&self.database, name)
     }
 
     /// The connection that holds a name; `NULL` where there is none.
     fn connection(&self, name: &str) -> String {
-        self.query(&format!("SELECT IS_USED_LOCK('{}')", self.lock(name)))
+        self.server.name_holder(&self.database, name)
     }
 
     /// Ends the connection that holds a name, and waits until another has it or none.
@@ -136,6 +135,7 @@ fn taken_while_it_slept() {
     assert_eq!(names([&first, &second, &third]), ["charlie", "bravo", "alpha"]);
     assert_eq!(said(&first), [change("alpha", "charlie")]);
     third.kill();
+    store.notices_that_it_is_gone("alpha");
     let fourth = Server::on(&store);
     assert_eq!(names([&first, &second, &fourth]), ["charlie", "bravo", "alpha"]);
     claims.kill("charlie");

@@ -46,11 +46,13 @@ fn free_again() {
     let store = Store::new();
     let mut servers = start(&store, 3);
     servers[1].kill();
+    store.notices_that_it_is_gone("bravo");
     servers[1] = Server::on(&store);
     assert_eq!(names(&servers), ["alpha", "bravo", "charlie"]);
     servers[0].signal("TERM");
     assert!(servers[0].exit(common::DEADLINE).success());
     servers[2].kill();
+    store.notices_that_it_is_gone("charlie");
     let more = start(&store, 3);
     assert_eq!(names(&more), ["alpha", "charlie", "delta"]);
     assert_eq!(name(&servers[1]), "bravo");
@@ -97,6 +99,7 @@ fn in_use() {
     }
     assert_eq!((name(&named), name(&listed)), ("my server".into(), "alpha".into()));
     named.kill();
+    store.notices_that_it_is_gone("my server");
     assert_eq!(name(&Setup::on(&store).name("my server").start()), "my server");
 }
 

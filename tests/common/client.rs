@@ -182,7 +182,13 @@ impl Client {
             return Err(io::Error::new(ErrorKind::TimedOut, "the answer takes too long"));
         }
         let mut piece = [0; 65_536];
-        let count = self.stream.read(&mut piece)?;
+        // A read with a time limit is not taken up again when the process was stopped (signal(7)).
+        let count = loop {
+            match self.stream.read(&mut piece) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.buffer.extend_from_slice(&piece[..count]);
         Ok(count)
     }

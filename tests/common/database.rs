@@ -2,6 +2,7 @@
 
 use super::dir::TempDir;
 use super::{tool_command, try_output_within};
+use catchat::cursor::fnv1a;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
@@ -65,6 +66,18 @@ impl DatabaseServer {
         client.args(["--host", &self.host, "--port", &self.port, "--user", &self.user]);
         client.env("MYSQL_PWD", &self.password);
         client
+    }
+
+    /// The lock that a server of this database claims its name by.
+    pub fn name_lock(database: &str, name: &str) -> String {
+        format!("catchat-{:016x}", fnv1a(format!("{database}/{name}").as_bytes()))
+    }
+
+    /// The connection that holds a name; `NULL` where there is none.
+    pub fn name_holder(&self, database: &str, name: &str) -> String {
+        let lock = DatabaseServer::name_lock(database, name);
+        let holder = self.query(&format!("SELECT IS_USED_LOCK('{lock}')"));
+        holder.expect("an answer").trim_end().to_string()
     }
 
     /// Where it listens.

@@ -179,20 +179,26 @@ impl Live {
         self.event().expect("no cut").expect("an event")
     }
 
+    fn next_but_pings(&mut self) -> Event {
+        loop {
+            match self.next() {
+                event if event.name == "ping" => {}
+                event => return event,
+            }
+        }
+    }
+
     /// The next event but for pings must be this line, with its end; gives the
     /// cursor after it.
     pub fn expect_line(&mut self, line: &str) -> String {
-        let mut event = self.next();
-        while event.name == "ping" {
-            event = self.next();
-        }
+        let event = self.next_but_pings();
         assert_eq!((event.name.as_str(), event.text()), ("", line.strip_suffix('\n').unwrap()));
         event.id.expect("a cursor")
     }
 
-    /// The next event must be a reset; gives where the log goes on.
+    /// The next event but for pings must be a reset; gives where the log goes on.
     pub fn expect_reset(&mut self) -> String {
-        let event = self.next();
+        let event = self.next_but_pings();
         assert_eq!(event.name, "reset", "{event:?}");
         assert_eq!(event.id.as_deref(), Some(event.text()), "a reset is a place to resume at");
         event.text().to_string()

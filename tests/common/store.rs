@@ -7,7 +7,7 @@ use super::database::Database;
 use super::dir::TempDir;
 use super::live::write_log;
 use super::server::catchat;
-use super::{DEADLINE, output_within};
+use super::{DEADLINE, eventually, output_within};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -159,6 +159,15 @@ impl Store {
                 fs::rename(dir.file(&log), dir.file(&kept)).expect("rotated");
             }
             Kind::Database(database) => database.remove(room),
+        }
+    }
+
+    /// Waits until the name of a killed server is free: a database takes a moment to miss its
+    /// connection.
+    pub fn notices_that_it_is_gone(&self, name: &str) {
+        if let Kind::Database(database) = &self.kind {
+            let holder = || database.server().name_holder(database.name(), name);
+            eventually("the name is free", || holder() == "NULL");
         }
     }
 

@@ -30,7 +30,7 @@ const LATELY_SECONDS: u32 = 5;
 /// Over how many ticks every watched room is asked for by its name, a share of them
 /// with each question: the safety net, should the clocks of a cluster differ, or a
 /// room have been removed.
-const ROUND_TICKS: usize = 50;
+const ROUND_TICKS: usize = 25;
 /// Where the last answer is older than this, all of them are asked for at once.
 const GAP: Duration = Duration::from_secs(1);
 /// How many names stand in one question at the most.
