@@ -152,7 +152,7 @@ impl Database {
     }
 
     /// Locks the rows of these rooms, as a transaction of somebody else does.
-    pub fn lock(&self, rooms: &[&str]) -> Locks {
+    pub fn lock(&self, rooms: &[&str]) -> Client {
         let mut statements =
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN;\n".to_string();
         for room in rooms {
@@ -162,27 +162,24 @@ impl Database {
     }
 
     /// Locks the tables of rooms and lines against writing, as a backup does.
-    pub fn lock_tables(&self) -> Locks {
+    pub fn lock_tables(&self) -> Client {
         self.hold("LOCK TABLES rooms READ, messages READ; SELECT 'locked';\n", &["locked"])
     }
 
     /// Has a client run these statements, which select these lines, and then stay there.
-    fn hold(&self, statements: &str, selected: &[&str]) -> Locks {
+    pub fn hold(&self, statements: &str, selected: &[&str]) -> Client {
         let mut client = self.server.client();
         client.args(["--unbuffered", "--database", &self.name]);
-        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it");
+        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("runs");
         let stdout = BufReader::new(child.stdout.take().expect("its output"));
-        let stdin = child.stdin.as_mut().expect("its input");
-        stdin.write_all(statements.as_bytes()).expect("sent");
-        let locks = Locks(child);
-        let (locked, lines) = mpsc::channel();
+        let (line, lines) = mpsc::channel();
         thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).try_for_each(|line| locked.send(line))
+            stdout.lines().map_while(Result::ok).try_for_each(|said| line.send(said))
         });
-        for line in selected {
-            assert_eq!(lines.recv_timeout(STATEMENT_WITHIN).as_deref(), Ok(*line), "a lock");
-        }
-        locks
+        let mut client = Client { child, lines };
+        client.says(statements);
+        client.hears(selected);
+        client
     }
 
     /// How many statements of its sessions run, or wait for locks, and contain this.
@@ -262,13 +259,32 @@ impl Database {
     }
 }
 
-/// What is locked by a client that does nothing else, until this is dropped.
-pub struct Locks(Child);
+/// A client of the database, which does what it is told; what it has locked is so until this is
+/// dropped.
+pub struct Client {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
 
-impl Drop for Locks {
+impl Client {
+    /// Has it run these statements; does not wait for them.
+    pub fn says(&mut self, statements: &str) {
+        let stdin = self.child.stdin.as_mut().expect("its input");
+        stdin.write_all(statements.as_bytes()).expect("sent");
+    }
+
+    /// Waits until it has selected these lines.
+    pub fn hears(&mut self, selected: &[&str]) {
+        for line in selected {
+            assert_eq!(self.lines.recv_timeout(STATEMENT_WITHIN).as_deref(), Ok(*line), "selected");
+        }
+    }
+}
+
+impl Drop for Client {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
