@@ -72,6 +72,19 @@ impl DatabaseServer {
         format!("{}:{}", self.host, self.port).parse().expect("an address")
     }
 
+    /// Has it do from now on what that one does (MariaDB).
+    pub fn follow(&self, primary: &DatabaseServer) {
+        let DatabaseServer { user, password, host, port } = primary;
+        let from = primary.query("SELECT @@gtid_binlog_pos").expect("a place in its log");
+        let statements = format!(
+            "SET GLOBAL gtid_slave_pos = '{}'; CHANGE MASTER TO MASTER_HOST = '{host}', \
+             MASTER_PORT = {port}, MASTER_USER = '{user}', MASTER_PASSWORD = '{password}', \
+             MASTER_USE_GTID = slave_pos; START SLAVE",
+            from.trim()
+        );
+        self.query(&statements).expect("it follows");
+    }
+
     /// The kind of it, as `tests/databases` calls it.
     pub fn kind(&self) -> &'static str {
         let version = self.query("SELECT VERSION()").expect("a version");
@@ -328,21 +341,26 @@ pub struct OwnServer {
 impl OwnServer {
     /// Starts it.
     pub fn start() -> OwnServer {
+        OwnServer::start_with(&[])
+    }
+
+    /// Starts it with these options of its program.
+    pub fn start_with(options: &[&str]) -> OwnServer {
         let kind = DatabaseServer::at(&tested_server()).kind();
         let mut own = OwnServer { kind, dir: TempDir::new(), url: String::new() };
-        own.url = own.script("start");
+        own.url = own.script("start", options);
         own
     }
 
     /// Runs `tests/databases`; gives the line that it prints.
-    fn script(&self, verb: &str) -> String {
-        self.try_script(verb).unwrap_or_else(|error| panic!("{error}"))
+    fn script(&self, verb: &str, options: &[&str]) -> String {
+        self.try_script(verb, options).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn try_script(&self, verb: &str) -> io::Result<String> {
+    fn try_script(&self, verb: &str, options: &[&str]) -> io::Result<String> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/databases");
         let mut command = Command::new(script);
-        command.args([verb, self.kind]).arg(self.dir.file("database"));
+        command.args([verb, self.kind]).arg(self.dir.file("database")).args(options);
         let output = try_output_within(&mut command, SCRIPT_WITHIN)?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -353,18 +371,18 @@ impl OwnServer {
 
     /// Kills it with SIGKILL.
     pub fn kill(&self) {
-        self.script("kill");
+        self.script("kill", &[]);
     }
 
     /// Starts it again, where it was, with what it had.
     pub fn restart(&self) {
-        assert_eq!(self.script("restart"), self.url, "it comes back where it was");
+        assert_eq!(self.script("restart", &[]), self.url, "it comes back where it was");
     }
 }
 
 impl Drop for OwnServer {
     fn drop(&mut self) {
-        if let Err(error) = self.try_script("stop") {
+        if let Err(error) = self.try_script("stop", &[]) {
             eprintln!("{error}");
             assert!(thread::panicking(), "{error}");
         }
