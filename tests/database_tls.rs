@@ -107,3 +107,20 @@ fn not_there() {
     }
     Server::on(format!("{}?ssl-mode=PREFERRED", database.url())).say("room", "omri", "hi");
 }
+
+/// A file that cannot be read is named with its parameter, also to who copies: a start had tried
+/// again for ten seconds, and said only that there is no such file.
+#[test]
+fn files_not_there() {
+    let (database, dir) = (Database::new(&tested_server()), TempDir::new());
+    let [missing, files] = [dir.file("missing.pem"), dir.to_path_buf()];
+    let [missing, files] = [&missing, &files].map(|path| path.to_str().expect("UTF-8"));
+    for (parameter, path) in [("ssl-ca", missing), ("ssl-ca", files), ("ssl-cert", missing)] {
+        let url = format!("{}?ssl-mode=VERIFY_CA&{parameter}={path}", database.url());
+        let says = format!("{parameter} {path:?} cannot be read: ");
+        refused(&url, &says);
+        let start = Instant::now();
+        fails(&["copy", files, &url], &[], 1, &["TO", &says]);
+        assert!(start.elapsed() < AT_ONCE, "only after {:?}", start.elapsed());
+    }
+}

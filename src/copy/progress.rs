@@ -17,6 +17,9 @@ const DRAW_EVERY: Duration = Duration::from_millis(200);
 const BAR_CHARS: u64 = 24;
 /// Goes to the start of the terminal's line and clears it.
 const CLEAR: &str = "\r\x1b[K";
+/// What a line is put between that is to end where the terminal does, and not go on in
+/// the next row, which would then not be cleared.
+const ONE_ROW: [&str; 2] = ["\x1b[?7l", "\x1b[?7h"];
 
 /// What was done of a copy. Written by all who copy.
 #[derive(Debug)]
@@ -71,7 +74,9 @@ impl Progress {
         Some(tokio::spawn(async move {
             loop {
                 let line = progress.line(progress.began.elapsed());
-                let _ = io::stderr().lock().write_all(format!("{CLEAR}{line}").as_bytes());
+                let [begin, end] = ONE_ROW;
+                let drawn = format!("{CLEAR}{begin}{line}{end}");
+                let _ = io::stderr().lock().write_all(drawn.as_bytes());
                 sleep(DRAW_EVERY).await;
             }
         }))

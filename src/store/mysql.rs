@@ -88,6 +88,8 @@ impl MySql {
     }
 
     async fn opening(address: &Address, make: bool) -> Result<MySql, StoreError> {
+        // Such a file does not come by waiting, as a database may.
+        address.check_files().map_err(|error| StoreError::Failed(error.into()))?;
         let deadline = Instant::now() + START_WAIT;
         let mut pauses = Pauses::new();
         loop {

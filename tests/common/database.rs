@@ -85,6 +85,19 @@ impl DatabaseServer {
         format!("{}:{}", self.host, self.port).parse().expect("an address")
     }
 
+    /// Has it do from now on what that one does (MariaDB).
+    pub fn follow(&self, primary: &DatabaseServer) {
+        let DatabaseServer { user, password, host, port } = primary;
+        let from = primary.query("SELECT @@gtid_binlog_pos").expect("a place in its log");
+        let statements = format!(
+            "SET GLOBAL gtid_slave_pos = '{}'; CHANGE MASTER TO MASTER_HOST = '{host}', \
+             MASTER_PORT = {port}, MASTER_USER = '{user}', MASTER_PASSWORD = '{password}', \
+             MASTER_USE_GTID = slave_pos; START SLAVE",
+            from.trim()
+        );
+        self.query(&statements).expect("it follows");
+    }
+
     /// The kind of it, as `tests/databases` calls it.
     pub fn kind(&self) -> &'static str {
         let version = self.query("SELECT VERSION()").expect("a version");
@@ -165,7 +178,7 @@ impl Database {
     }
 
     /// Locks the rows of these rooms, as a transaction of somebody else does.
-    pub fn lock(&self, rooms: &[&str]) -> Locks {
+    pub fn lock(&self, rooms: &[&str]) -> Client {
         let mut statements =
             "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; BEGIN;\n".to_string();
         for room in rooms {
@@ -175,27 +188,24 @@ impl Database {
     }
 
     /// Locks the tables of rooms and lines against writing, as a backup does.
-    pub fn lock_tables(&self) -> Locks {
+    pub fn lock_tables(&self) -> Client {
         self.hold("LOCK TABLES rooms READ, messages READ; SELECT 'locked';\n", &["locked"])
     }
 
     /// Has a client run these statements, which select these lines, and then stay there.
-    fn hold(&self, statements: &str, selected: &[&str]) -> Locks {
+    pub fn hold(&self, statements: &str, selected: &[&str]) -> Client {
         let mut client = self.server.client();
         client.args(["--unbuffered", "--database", &self.name]);
-        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it");
+        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("runs");
         let stdout = BufReader::new(child.stdout.take().expect("its output"));
-        let stdin = child.stdin.as_mut().expect("its input");
-        stdin.write_all(statements.as_bytes()).expect("sent");
-        let locks = Locks(child);
-        let (locked, lines) = mpsc::channel();
+        let (line, lines) = mpsc::channel();
         thread::spawn(move || {
-            stdout.lines().map_while(Result::ok).try_for_each(|line| locked.send(line))
+            stdout.lines().map_while(Result::ok).try_for_each(|said| line.send(said))
         });
-        for line in selected {
-            assert_eq!(lines.recv_timeout(STATEMENT_WITHIN).as_deref(), Ok(*line), "a lock");
-        }
-        locks
+        let mut client = Client { child, lines };
+        client.says(statements);
+        client.hears(selected);
+        client
     }
 
     /// How many statements of its sessions run, or wait for locks, and contain this.
@@ -275,13 +285,32 @@ impl Database {
     }
 }
 
-/// What is locked by a client that does nothing else, until this is dropped.
-pub struct Locks(Child);
+/// A client of the database, which does what it is told; what it has locked is so until this is
+/// dropped.
+pub struct Client {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
 
-impl Drop for Locks {
+impl Client {
+    /// Has it run these statements; does not wait for them.
+    pub fn says(&mut self, statements: &str) {
+        let stdin = self.child.stdin.as_mut().expect("its input");
+        stdin.write_all(statements.as_bytes()).expect("sent");
+    }
+
+    /// Waits until it has selected these lines.
+    pub fn hears(&mut self, selected: &[&str]) {
+        for line in selected {
+            assert_eq!(self.lines.recv_timeout(STATEMENT_WITHIN).as_deref(), Ok(*line), "selected");
+        }
+    }
+}
+
+impl Drop for Client {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -325,21 +354,26 @@ pub struct OwnServer {
 impl OwnServer {
     /// Starts it.
     pub fn start() -> OwnServer {
+        OwnServer::start_with(&[])
+    }
+
+    /// Starts it with these options of its program.
+    pub fn start_with(options: &[&str]) -> OwnServer {
         let kind = DatabaseServer::at(&tested_server()).kind();
         let mut own = OwnServer { kind, dir: TempDir::new(), url: String::new() };
-        own.url = own.script("start");
+        own.url = own.script("start", options);
         own
     }
 
     /// Runs `tests/databases`; gives the line that it prints.
-    fn script(&self, verb: &str) -> String {
-        self.try_script(verb).unwrap_or_else(|error| panic!("{error}"))
+    fn script(&self, verb: &str, options: &[&str]) -> String {
+        self.try_script(verb, options).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn try_script(&self, verb: &str) -> io::Result<String> {
+    fn try_script(&self, verb: &str, options: &[&str]) -> io::Result<String> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/databases");
         let mut command = Command::new(script);
-        command.args([verb, self.kind]).arg(self.dir.file("database"));
+        command.args([verb, self.kind]).arg(self.dir.file("database")).args(options);
         let output = try_output_within(&mut command, SCRIPT_WITHIN)?;
         if !output.status.success() {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -350,18 +384,18 @@ impl OwnServer {
 
     /// Kills it with SIGKILL.
     pub fn kill(&self) {
-        self.script("kill");
+        self.script("kill", &[]);
     }
 
     /// Starts it again, where it was, with what it had.
     pub fn restart(&self) {
-        assert_eq!(self.script("restart"), self.url, "it comes back where it was");
+        assert_eq!(self.script("restart", &[]), self.url, "it comes back where it was");
     }
 }
 
 impl Drop for OwnServer {
     fn drop(&mut self) {
-        if let Err(error) = self.try_script("stop") {
+        if let Err(error) = self.try_script("stop", &[]) {
             eprintln!("{error}");
             assert!(thread::panicking(), "{error}");
         }

@@ -1,6 +1,7 @@
 //! What every test file shares: a server to talk to, a client to talk with, and what to expect.
 #![allow(dead_code)] // Each test file is a crate of its own and uses only a part of this.
 
+pub mod asked;
 pub mod check;
 pub mod cli;
 pub mod client;

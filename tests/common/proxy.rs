@@ -1,9 +1,11 @@
 //! A proxy before a database that reads along: it cuts connections at a COMMIT, freezes them, or
-//! leaves them without an end and without an answer.
+//! leaves them without an end and without an answer; and it tells what was asked.
 //!
 //! The URL of what connects through it says `ssl-mode=DISABLED`: it looks at the bytes.
 
 use super::DEADLINE;
+use super::asked::{Asked, Talk};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,6 +66,16 @@ struct Plan {
 struct Shared {
     plan: Mutex<Plan>,
     changed: Condvar,
+    /// Written by each connection at whatever goes through.
+    asked: Mutex<Asked>,
+}
+
+/// One connection, shared by its two directions.
+struct Connection {
+    number: usize,
+    /// Whether no answer goes through any more.
+    silenced: AtomicBool,
+    talk: Mutex<Talk>,
 }
 
 /// A proxy, which ends with its owner.
@@ -142,6 +154,23 @@ impl Proxy {
     pub fn cuts(&self) -> usize {
         self.shared.lock().cut
     }
+
+    /// How often each statement went through, and `PING`.
+    pub fn statements(&self) -> BTreeMap<String, usize> {
+        self.shared.asked().statements.clone()
+    }
+
+    /// How many statements went through that contain this.
+    pub fn asked(&self, part: &str) -> usize {
+        let asked = self.shared.asked();
+        let counts = asked.statements.iter().filter(|(statement, _)| statement.contains(part));
+        counts.map(|(_, count)| count).sum()
+    }
+
+    /// How many errors of this number came back.
+    pub fn errors(&self, number: u16) -> usize {
+        self.shared.asked().errors.iter().filter(|&&error| error == number).count()
+    }
 }
 
 impl Drop for Proxy {
@@ -155,6 +184,10 @@ impl Drop for Proxy {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().expect("no panic while locked")
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().expect("no panic while locked")
     }
 
     /// The plan, once nothing of this connection is held back.
@@ -194,19 +227,20 @@ fn connect(
     for stream in [&server, &database] {
         stream.set_nodelay(true)?;
     }
-    let silenced = Arc::new(AtomicBool::new(false));
-    let one = (Arc::clone(shared), server.try_clone()?, database.try_clone()?, silenced.clone());
-    let other = (Arc::clone(shared), server, database, silenced);
+    let connection = Connection { number, silenced: false.into(), talk: Mutex::default() };
+    let connection = Arc::new(connection);
+    let one = (Arc::clone(shared), server.try_clone()?, database.try_clone()?, connection.clone());
+    let other = (Arc::clone(shared), server, database, connection);
     thread::spawn(move || {
-        let (shared, server, database, silenced) = one;
-        let _ = forward(&shared, number, &server, &database, &silenced);
-        if !silenced.load(Ordering::SeqCst) {
+        let (shared, server, database, connection) = one;
+        let _ = connection.forward(&shared, &server, &database);
+        if !connection.silenced.load(Ordering::SeqCst) {
             close(&server, &database);
         }
     });
     thread::spawn(move || {
-        let (shared, server, database, silenced) = other;
-        let _ = answer(&shared, number, &server, &database, &silenced);
+        let (shared, server, database, connection) = other;
+        let _ = connection.answer(&shared, &server, &database);
         close(&server, &database);
     });
     Ok(())
@@ -218,63 +252,70 @@ fn close(server: &TcpStream, database: &TcpStream) {
     }
 }
 
-/// Forwards what the server says, up to a cut; where a last answer is to come, the other thread
-/// closes when it has come.
-fn forward(
-    shared: &Shared,
-    number: usize,
-    mut server: &TcpStream,
-    mut database: &TcpStream,
-    silenced: &AtomicBool,
-) -> io::Result<()> {
-    let mut piece = [0; 65_536];
-    loop {
-        let count = server.read(&mut piece)?;
-        if count == 0 {
-            return Ok(());
-        }
-        let sent = &piece[..count];
-        match shared.cut_at(number, sent) {
-            None => {
-                database.write_all(sent)?;
-                continue;
-            }
-            Some(Cut::Before) => return Ok(()),
-            Some(Cut::Late) => {
-                thread::sleep(LATE);
-                return Ok(());
-            }
-            Some(Cut::Silent) => {
-                while server.read(&mut piece)? > 0 {}
-                return Ok(());
-            }
-            Some(Cut::Answer) => silenced.store(true, Ordering::SeqCst),
-            Some(Cut::UnderWay) => {
-                silenced.store(true, Ordering::SeqCst);
-                server.shutdown(Shutdown::Both)?;
-                thread::sleep(UNDER_WAY);
-            }
-        }
-        database.write_all(sent)?;
-        return Ok(());
+impl Connection {
+    fn talk(&self) -> MutexGuard<'_, Talk> {
+        self.talk.lock().expect("no panic while locked")
     }
-}
 
-/// Forwards what the database says, up to the answer that a cut holds back.
-fn answer(
-    shared: &Shared,
-    number: usize,
-    mut server: &TcpStream,
-    mut database: &TcpStream,
-    silenced: &AtomicBool,
-) -> io::Result<()> {
-    let mut piece = [0; 65_536];
-    loop {
-        let count = database.read(&mut piece)?;
-        drop(shared.thawed(number));
-        if count == 0 || silenced.load(Ordering::SeqCst) {
-            return Ok(());
+    /// Forwards what the server says, up to a cut; where a last answer is to come, the other thread
+    /// closes when it has come.
+    fn forward(
+        &self,
+        shared: &Shared,
+        mut server: &TcpStream,
+        mut database: &TcpStream,
+    ) -> io::Result<()> {
+        let mut piece = [0; 65_536];
+        loop {
+            let count = server.read(&mut piece)?;
+            if count == 0 {
+                return Ok(());
+            }
+            let sent = &piece[..count];
+            let cut = shared.cut_at(self.number, sent);
+            match cut {
+                None => {}
+                Some(Cut::Before) => return Ok(()),
+                Some(Cut::Late) => {
+                    thread::sleep(LATE);
+                    return Ok(());
+                }
+                Some(Cut::Silent) => {
+                    while server.read(&mut piece)? > 0 {}
+                    return Ok(());
+                }
+                Some(Cut::Answer) => self.silenced.store(true, Ordering::SeqCst),
+                Some(Cut::UnderWay) => {
+                    self.silenced.store(true, Ordering::SeqCst);
+                    server.shutdown(Shutdown::Both)?;
+                    thread::sleep(UNDER_WAY);
+                }
+            }
+            self.talk().sends(sent, &mut shared.asked());
+            database.write_all(sent)?;
+            if cut.is_some() {
+                return Ok(());
+            }
         }
-        server.write_all(&piece[..count])?;
+    }
+
+    /// Forwards what the database says, up to the answer that a cut holds back.
+    fn answer(
+        &self,
+        shared: &Shared,
+        mut server: &TcpStream,
+        mut database: &TcpStream,
+    ) -> io::Result<()> {
+        let mut piece = [0; 65_536];
+        loop {
+            let count = database.read(&mut piece)?;
+            drop(shared.thawed(self.number));
+            if count == 0 || self.silenced.load(Ordering::SeqCst) {
+                return Ok(());
+            }
+            let came = &piece[..count];
+            self.talk().comes(came, &mut shared.asked());
+            server.write_all(came)?;
+        }
     }
 }
