@@ -5,6 +5,8 @@ use std::ops::Range;
 use hyper::HeaderMap;
 use hyper::header::{ACCEPT, HeaderValue, IF_MATCH, IF_NONE_MATCH, IF_RANGE, RANGE};
 
+use crate::cursor::Cursor;
+
 /// What the conditions of a request come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
@@ -46,6 +48,13 @@ fn tags(mut list: &[u8]) -> impl Iterator<Item = (bool, &[u8])> {
         list = &rest[end..];
         Some((weak, &rest[..end]))
     })
+}
+
+/// The newest cursor that the client has seen, by the entity tag in its condition.
+pub fn seen(headers: &HeaderMap) -> Option<Cursor> {
+    let condition = [IF_NONE_MATCH, IF_RANGE].iter().find_map(|name| headers.get(name))?;
+    let (_, tag) = tags(condition.as_bytes()).next()?;
+    str::from_utf8(tag).ok()?.trim_matches('"').parse().ok()
 }
 
 /// What a `Range` header asks for of a log of this length.
@@ -159,6 +168,22 @@ mod tests {
 
     fn headers(fields: &[(HeaderName, &str)]) -> HeaderMap {
         fields.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_condition_tells_what_the_client_has_seen() {
+        let cursor = Some("0a0b0c0d-65".parse().unwrap());
+        for (name, value, expected) in [
+            (IF_NONE_MATCH, "\"0a0b0c0d-65\"", cursor),
+            (IF_NONE_MATCH, "W/\"0a0b0c0d-65\", \"0a0b0c0d-1\"", cursor),
+            (IF_RANGE, "\"0a0b0c0d-65\"", cursor),
+            (IF_RANGE, "Sun, 25 Feb 2018 14:00:51 GMT", None),
+            (IF_NONE_MATCH, "*", None),
+            (IF_NONE_MATCH, "\"abc\"", None),
+            (IF_NONE_MATCH, "", None),
+        ] {
+            assert_eq!(seen(&headers(&[(name, value)])), expected, "{value}");
+        }
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn catch_up(replica: &DatabaseServer, primary: &DatabaseServer) {
 }
 
 /// A replica that catches up in time: the stream that came with a cursor from beyond its end goes on
-/// there, with the next line.
+/// there, with the next line, and so does a poll.
 fn goes_on(pair: &Pair) {
     let start = Instant::now();
     loop {
@@ -101,14 +101,19 @@ fn goes_on(pair: &Pair) {
         let [seen, next] = ["seen elsewhere", "the next"].map(|text| pair.say(text));
         let asked = pair.proxy.asked(QUESTION);
         let came = Instant::now();
-        let (mut live, took) = thread::scope(|scope| {
+        let range = format!("bytes={}-", seen.cursor.length);
+        let (mut live, polled, took) = thread::scope(|scope| {
             let opening = scope.spawn(|| pair.resume(&seen));
-            eventually("it is waited for", || pair.proxy.asked(QUESTION) > asked + 2);
+            let poll = || pair.get(&[("If-None-Match", &seen.etag), ("Range", &range)]);
+            let polling = scope.spawn(poll);
+            eventually("it is waited for", || pair.proxy.asked(QUESTION) > asked + 4);
             pair.catch_up();
             let took = came.elapsed();
-            (opening.join().expect("a stream"), took)
+            (opening.join().expect("a stream"), polling.join().expect("an answer"), took)
         });
         if took < LAG_MAX {
+            let new = if polled.status == 304 { "" } else { &next.line };
+            assert!(polled.text() == new && [304, 206].contains(&polled.status), "{polled:?}");
             assert_eq!(live.start, unquoted(&seen.etag));
             assert_eq!(live.expect_line(&next.line), unquoted(&next.etag));
             live.expect_line(&pair.say("and on").line);
@@ -137,8 +142,8 @@ fn is_told(pair: &Pair) {
     live.expect_line(&pair.say("and on").line);
 }
 
-/// Who only asks for the log gets what the replica has, under its own `ETag`, and is not told that
-/// there was nothing new.
+/// Who only asks for the log of a replica that lags for longer gets what that has, under its own
+/// `ETag`, and is not told that there was nothing new.
 fn is_read(pair: &Pair) {
     catch_up(&pair.replica, pair.database.server());
     pair.lag();

@@ -7,7 +7,7 @@ use hyper::header::{ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, ETAG, HeaderVal
 use hyper::{HeaderMap, Method, StatusCode};
 
 use crate::body::Body;
-use crate::conditional::{Condition, Part, condition, part};
+use crate::conditional::{Condition, Part, condition, part, seen};
 use crate::error::Error;
 use crate::handlers::{App, NO_CACHE, Response, TEXT, respond};
 use crate::name::RoomName;
@@ -25,7 +25,11 @@ pub async fn read(
     if query.after.is_some() {
         return Err(Error::bad_request("after is for live streams: add follow, or use Range"));
     }
-    let snapshot = app.rooms.get(&room).snapshot().await?;
+    let room = app.rooms.get(&room);
+    let snapshot = match seen(headers) {
+        Some(cursor) => room.snapshot_reaching(cursor).await?,
+        None => room.snapshot().await?,
+    };
     let length = snapshot.cursor.length;
     let mut response = match condition(headers, &snapshot.etag) {
         Condition::Failed => return Err(Error::PreconditionFailed { current: snapshot.cursor }),
