@@ -84,7 +84,8 @@ struct Partial {
     log: LogId,
     /// Where in the log it ends.
     end: u64,
-    /// How many of its bytes are sent.
+    /// How many bytes it has on the wire, and how many of them are sent.
+    size: usize,
     sent: usize,
 }
 
@@ -100,7 +101,8 @@ enum Sent {
 
 /// What ended a wait.
 enum Woken {
-    Grown,
+    /// The log has grown, or the store is to be asked again.
+    More,
     Writable,
     Silence,
     Stop,
@@ -172,7 +174,7 @@ impl Subscriber {
                     None => !more && grown.as_mut().poll(cx).is_ready(),
                 };
                 if again {
-                    return Poll::Ready(Woken::Grown);
+                    return Poll::Ready(Woken::More);
                 }
                 self.poll_socket(cx, more)
             })
@@ -182,7 +184,7 @@ impl Subscriber {
                 Woken::End => return End::Stop,
                 Woken::Closed => return End::Cut,
                 Woken::Silence => self.break_silence(),
-                Woken::Grown | Woken::Writable => {}
+                Woken::More | Woken::Writable => {}
             }
         }
     }
@@ -199,7 +201,8 @@ impl Subscriber {
         while let Sent::Part = self.send().await? {
             self.socket.writable().await?;
         }
-        if self.chunked {
+        // In the middle of a frame, the client is to see that it is cut.
+        if self.chunked && self.partial.is_none() {
             self.socket.try_write(LAST_CHUNK)?;
         }
         poll_fn(|cx| Pin::new(&mut self.socket).poll_shutdown(cx)).await
@@ -224,7 +227,8 @@ impl Subscriber {
 
     fn break_silence(&mut self) {
         self.ping.as_mut().reset(Instant::now() + PING_AFTER);
-        if self.kind == Kind::Events && self.line_start {
+        // A frame may be sent in part while the store does not say how it goes on.
+        if self.kind == Kind::Events && self.line_start && self.partial.is_none() {
             self.notice = self.event("ping", self.at);
         }
     }
@@ -249,15 +253,15 @@ impl Subscriber {
             let Some(now) = now else { return Ok(Sent::All) };
             let Ok(follows) = self.follows(&now).await else { return Ok(Sent::Nothing) };
             if !follows {
-                self.reset(&now).await?;
+                let Ok(start) = self.beginning(&now).await else { return Ok(Sent::Nothing) };
+                self.reset(start, &now)?;
                 continue;
             }
             if self.at.length == now.cursor.length {
                 return Ok(Sent::All);
             }
             self.at.epoch = now.cursor.epoch;
-            // Where the file cannot be read to where it was seen to reach, it is
-            // another one by now: the next round says so.
+            // The store is away, or the log is another one by now: the next round says so.
             let Ok(frame) = self.frame(&now).await else {
                 self.room.room().close();
                 self.in_doubt = true;
@@ -306,18 +310,20 @@ impl Subscriber {
         Ok(fits)
     }
 
+    /// Where the stream begins in another log.
+    async fn beginning(&self, now: &Snapshot) -> Result<u64, StoreError> {
+        match self.tail {
+            Some(lines @ 1..) => Box::pin(now.tail(lines)).await,
+            // All of the new log is news, also to who wanted nothing of the old one.
+            Some(0) | None => Ok(0),
+        }
+    }
+
     /// Another log took the place of the one that was sent.
-    async fn reset(&mut self, now: &Snapshot) -> io::Result<()> {
+    fn reset(&mut self, start: u64, now: &Snapshot) -> io::Result<()> {
         if !self.line_start || self.partial.is_some() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let start = match self.tail {
-            Some(lines @ 1..) => Box::pin(now.tail(lines))
-                .await
-                .map_err(|error| io::Error::other(error.to_string()))?,
-            // All of the new log is news, also to who wanted nothing of the old one.
-            Some(0) | None => 0,
-        };
         self.at = Cursor { length: start, ..now.cursor };
         self.log = now.id();
         if self.kind == Kind::Events {
@@ -348,11 +354,15 @@ impl Subscriber {
     /// Writes the frame, or what is left of it; whether all of it is sent.
     fn send_frame(&mut self, frame: &Frame, now: &Snapshot) -> io::Result<bool> {
         let wire = frame.wire(self.chunked);
+        // Somebody has changed the file in its place.
+        if self.partial.is_some_and(|partial| partial.size != wire.len()) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let before = self.partial.map_or(0, |partial| partial.sent);
         let sent = before + self.write(&wire[before..])?;
         if sent < wire.len() {
             let end = frame.range.end;
-            self.partial = now.id().map(|log| Partial { log, end, sent });
+            self.partial = now.id().map(|log| Partial { log, end, size: wire.len(), sent });
             return Ok(false);
         }
         self.partial = None;

@@ -33,6 +33,26 @@ fn about_to_lose() -> (Database, [Server; 2], Vec<Posted>) {
     (database, servers, posted.into())
 }
 
+/// Puts rooms into a database that together are more than a server has in memory.
+fn large_rooms(database: &Database) -> Vec<String> {
+    let dir = TempDir::new();
+    let rooms: Vec<String> = (0..9).map(|number| format!("large-{number}")).collect();
+    for room in &rooms {
+        write_log(&dir.file(&format!("{room}.log")), 1_000, 8_000);
+    }
+    let copied = run(&["copy", dir.to_str().expect("UTF-8"), &database.url()], &[]);
+    assert!(copied.status.success(), "{copied:?}");
+    rooms
+}
+
+/// Has a server read all of them, so that it lets go of what it had in memory before.
+fn forgets(server: &Server, rooms: &[String]) {
+    for room in rooms {
+        assert_eq!(server.get(&format!("/chat/{room}")).status, 200);
+    }
+    server.head("/chat/large-8");
+}
+
 /// Checks that all servers have the log that the database has.
 fn check(database: &Database, servers: &[Server]) {
     let log = String::from_utf8(database.log("room")).expect("UTF-8");
@@ -90,12 +110,15 @@ fn written_over_before_a_look() {
     }
 }
 
-/// The same under streams: they begin anew, and have no line of which a part is another's.
+/// The same under streams: they begin anew, and have no line of which a part is another's; also
+/// where the room is no longer in memory.
 #[test]
 fn written_over_under_a_stream() {
     let (database, servers, posted) = about_to_lose();
+    let rooms = large_rooms(&database);
     let at_end = [("Last-Event-ID", unquoted(&posted[2].etag))];
     let mut streams = servers.each_ref().map(|server| Live::events(server, LOG, &at_end));
+    forgets(&servers[0], &rooms);
     database.lose("room", posted[0].cursor.length, &[OTHER, OTHER]);
     for live in &mut streams {
         assert_eq!(length(&live.expect_reset()), 0);
@@ -128,24 +151,14 @@ fn posted_after_the_loss() {
 #[test]
 fn lagging_is_not_losing() {
     let (database, servers, posted) = about_to_lose();
-    let dir = TempDir::new();
-    let rooms: Vec<String> = (0..9).map(|number| format!("large-{number}")).collect();
-    for room in &rooms {
-        write_log(&dir.file(&format!("{room}.log")), 1_000, 8_000);
-    }
-    let copied = run(&["copy", dir.to_str().expect("UTF-8"), &database.url()], &[]);
-    assert!(copied.status.success(), "{copied:?}");
+    let rooms = large_rooms(&database);
     let at_end = [("Last-Event-ID", unquoted(&posted[2].etag))];
     let (before, now) = (posted[1].cursor.length, posted[2].cursor.length);
     let start = Instant::now();
     loop {
         assert!(start.elapsed() < DEADLINE, "it always lags for too long");
         let mut live = Live::events(&servers[0], LOG, &at_end);
-        // More than may stay in memory, which all that was used before makes room for.
-        for room in &rooms {
-            assert_eq!(servers[0].get(&format!("/chat/{room}")).status, 200);
-        }
-        servers[0].head("/chat/large-8");
+        forgets(&servers[0], &rooms);
         if database.lag("room", before, now, LAG) < LAG_MAX {
             let posted = servers[0].say("room", "omri", "after it lagged");
             live.expect_line(&posted.line);

@@ -3,8 +3,9 @@
 mod common;
 
 use common::dir::TempDir;
-use common::live::{Live, Screen, append, framed, length, unquoted, without_notices};
+use common::live::{Live, append, framed, length, unquoted, without_notices};
 use common::run_tool;
+use common::screen::Screen;
 use common::server::{Server, encode};
 use std::fs;
 

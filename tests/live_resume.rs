@@ -3,7 +3,8 @@
 mod common;
 
 use common::check::refused;
-use common::live::{EVENTS, Live, Screen, unquoted};
+use common::live::{EVENTS, Live, unquoted};
+use common::screen::Screen;
 use common::server::{Posted, Server, encode};
 use common::store::Store;
 

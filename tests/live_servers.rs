@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::live::{Live, Screen, unquoted, without_notices};
+use common::live::{Live, unquoted, without_notices};
 use common::poster::{Poster, each_once};
 use common::random::Random;
+use common::screen::Screen;
 use common::server::{FORM, Server, form};
 use common::servers::{END, LOG, Servers};
 use common::store::Store;

@@ -3,7 +3,8 @@
 mod common;
 
 use common::eventually;
-use common::live::{Live, Screen};
+use common::live::Live;
+use common::screen::Screen;
 use common::server::{FORM, Server, form};
 use common::store::Store;
 use std::thread;

@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hyper::body::Bytes;
 
+#[cfg(feature = "mysql")]
+use crate::cursor::fnv1a;
+
 /// The size of a piece, in memory and of a read from the store, in bytes.
 pub const PIECE_BYTES: u64 = 64 * 1024;
 /// About how much is read at once by who reads whole lines, in bytes.
@@ -35,13 +38,30 @@ pub struct Window {
     first: u64,
     pieces: VecDeque<Bytes>,
     usage: Arc<Usage>,
+    /// What was last in memory, when nothing is any more.
+    #[cfg(feature = "mysql")]
+    forgotten: Option<LastLine>,
+}
+
+/// A log's last line, or what of it was in the last piece, no longer in memory.
+#[cfg(feature = "mysql")]
+#[derive(Debug)]
+struct LastLine {
+    range: Range<u64>,
+    hash: u64,
 }
 
 impl Window {
     /// Nothing yet of a log of this length.
     pub fn new(length: u64, usage: &Arc<Usage>) -> Window {
         let first = length.div_ceil(PIECE_BYTES);
-        Window { first, pieces: VecDeque::new(), usage: usage.clone() }
+        Window {
+            first,
+            pieces: VecDeque::new(),
+            usage: usage.clone(),
+            #[cfg(feature = "mysql")]
+            forgotten: None,
+        }
     }
 
     /// The bytes of this range that lie in its first piece, where they are in memory.
@@ -99,9 +119,14 @@ impl Window {
         self.pieces.is_empty()
     }
 
-    /// Lets go of all that is in memory.
+    /// Lets go of all that is in memory, but for what its last line was.
     #[cfg(feature = "mysql")]
     pub fn clear(&mut self) {
+        if let Some(last) = self.pieces.back() {
+            let range = self.last_line();
+            let line = &last[last.len() - (range.end - range.start) as usize..];
+            self.forgotten = Some(LastLine { hash: fnv1a(line), range });
+        }
         let held: usize = self.pieces.iter().map(Bytes::len).sum();
         self.usage.bytes.fetch_sub(held as u64, Ordering::Relaxed);
         self.first += self.pieces.len() as u64;
@@ -115,19 +140,25 @@ impl Window {
         self.first = length.div_ceil(PIECE_BYTES);
     }
 
-    /// Where the last line begins, or what of it is in the last piece.
+    /// Where the last known line is, or what of it is in the last piece; empty where
+    /// nothing was ever known.
     #[cfg(feature = "mysql")]
-    pub fn last_line(&self) -> u64 {
-        let Some(last) = self.pieces.back() else { return self.end() };
+    pub fn last_line(&self) -> Range<u64> {
+        let Some(last) = self.pieces.back() else {
+            return self.forgotten.as_ref().map_or(0..0, |last| last.range.clone());
+        };
         let before = memchr::memrchr(b'\n', &last[..last.len() - 1]).map_or(0, |end| end + 1);
-        self.end() - (last.len() - before) as u64
+        self.end() - (last.len() - before) as u64..self.end()
     }
 
     /// Whether these bytes of the log, which begin at `start`, are those in memory,
-    /// as far as they are there.
+    /// as far as they are there, or are the last line that was.
     #[cfg(feature = "mysql")]
     pub fn agrees(&self, start: u64, bytes: &[u8]) -> bool {
         let end = start + bytes.len() as u64;
+        if let Some(last) = self.forgotten.as_ref().filter(|_| self.pieces.is_empty()) {
+            return last.range != (start..end) || last.hash == fnv1a(bytes);
+        }
         let mut at = start.max(self.first * PIECE_BYTES);
         while let Some(known) = (at < end).then(|| self.piece(at..end)).flatten() {
             let told = &bytes[(at - start) as usize..][..known.len()];

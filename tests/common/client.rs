@@ -1,9 +1,13 @@
 //! A small HTTP/1.1 client that hides nothing: it keeps alive, and lets a test send any bytes.
 
 use super::DEADLINE;
+use socket2::{Domain, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Instant;
+
+/// How much the kernel takes at once for a client that leaves it little room, in bytes.
+const NARROW_BYTES: usize = 4096;
 
 /// One connection to a server.
 pub struct Client {
@@ -36,9 +40,20 @@ impl Client {
         Client::try_connect(address).expect("a connection")
     }
 
+    /// Connects with so little room for what comes that a server soon has to wait.
+    pub fn narrow(address: SocketAddr) -> Client {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(NARROW_BYTES).expect("set");
+        socket.connect(&address.into()).expect("a connection");
+        Client::over(socket.into(), address).expect("a connection")
+    }
+
     /// Connects where the server still listens.
     pub fn try_connect(address: SocketAddr) -> io::Result<Client> {
-        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        Client::over(TcpStream::connect_timeout(&address, DEADLINE)?, address)
+    }
+
+    fn over(stream: TcpStream, address: SocketAddr) -> io::Result<Client> {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;

@@ -12,6 +12,7 @@ pub mod live;
 pub mod poster;
 pub mod proxy;
 pub mod random;
+pub mod screen;
 pub mod server;
 pub mod servers;
 pub mod store;

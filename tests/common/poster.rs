@@ -3,8 +3,9 @@
 use super::DEADLINE;
 use super::check::parse_line;
 use super::client::{Client, is_timeout};
-use super::live::{AGAIN_AFTER, unquoted};
+use super::live::unquoted;
 use super::random::Random;
+use super::screen::AGAIN_AFTER;
 use super::server::{FORM, form};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;

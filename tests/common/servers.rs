@@ -2,8 +2,8 @@
 
 use super::client::Client;
 use super::eventually;
-use super::live::Screen;
 use super::random::Random;
+use super::screen::Screen;
 use super::server::{Posted, Server};
 use super::store::Store;
 use std::net::SocketAddr;

@@ -162,6 +162,13 @@ impl Store {
         }
     }
 
+    /// Runs a statement in it, where it is a database.
+    pub fn query(&self, statement: &str) {
+        let Kind::Database(database) = &self.kind else { return };
+        let statement = format!("USE {}; {statement}", database.name());
+        database.server().query(&statement).expect("done");
+    }
+
     /// Waits until the name of a killed server is free: a database takes a moment to miss its
     /// connection.
     pub fn notices_that_it_is_gone(&self, name: &str) {

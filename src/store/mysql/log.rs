@@ -143,19 +143,16 @@ impl Log {
     /// the database may have lost lines and have got others in their place.
     pub async fn grow(&self, length: u64) -> Result<bool, StoreError> {
         let _in_order = self.growing.lock().await;
-        let (last_line, known, nothing) = {
+        let (last_line, nothing) = {
             let window = lock(&self.window);
-            (window.last_line(), window.end(), window.is_empty())
+            (window.last_line(), window.is_empty())
         };
-        if nothing {
-            self.restart(length).await?;
-            return Ok(true);
-        }
+        let (last_line, known) = (last_line.start, last_line.end);
         if length <= known {
             return Ok(true);
         }
-        let much = length - known > GROWTH_BYTES_MAX;
-        let end = if much { known } else { length };
+        let anew = nothing || length - known > GROWTH_BYTES_MAX;
+        let end = if anew { known } else { length };
         let ask = |mut session: Session| async {
             match rows::read(&mut session, self.room, last_line..end).await {
                 // No line ends there, or there is none: the database is well.
@@ -168,7 +165,7 @@ impl Log {
         if !lock(&self.window).agrees(last_line, again) {
             return Ok(false);
         }
-        match much {
+        match anew {
             true => self.restart(length).await?,
             false => lock(&self.window).append(new),
         }
@@ -186,10 +183,11 @@ impl Log {
     pub async fn take(&self, start: u64, lines: &[u8]) -> bool {
         let _in_order = self.growing.lock().await;
         let mut window = lock(&self.window);
+        let (known, end) = (window.last_line().end, start + lines.len() as u64);
         if window.is_empty() {
-            return true;
+            // Whoever reads next brings it to memory, and compares.
+            return known <= start;
         }
-        let (known, end) = (window.end(), start + lines.len() as u64);
         if known == start {
             window.append(lines);
             return true;
