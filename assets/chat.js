@@ -28,7 +28,7 @@ function describeAbsence() {
 	document.body.className = 'away';
 }
 
-// A server's host is on the page that it renders, if a proxy picks it.
+// A server's host is on its page, if a proxy picks it.
 async function showServer(name) {
 	if (name === server) return;
 	parts['server-name'].textContent = server = name;
@@ -71,7 +71,7 @@ async function find(pattern, to) {
 		}
 		tell(to > 0 ? ' and more.' : '.');
 	} catch {
-		tell(' so far, and no connection.');
+		tell(' so far. Try again.');
 	}
 }
 

@@ -1,4 +1,4 @@
-// Reading the log: its end, by a stream or by polls, and any part of it.
+// Reading the log: its end, by a stream or polls, and any part.
 
 const PAGE_LINES = 50; // more, and scrolling jerks
 const PAGE_BYTES = 8192;
@@ -57,7 +57,7 @@ export async function ask(address, init, ...signals) {
 
 export const pauseAfter = (failed) => Math.min(15_000, 1000 * 2 ** failed) * (0.75 + Math.random() / 4);
 
-// One loop: read what is new, see to the stream, sleep. All else only wakes it.
+// One loop: read what is new, see to the stream, sleep. All else wakes it.
 export async function follow(told) {
 	for (page = told; ; ) {
 		let pause;
@@ -104,7 +104,7 @@ export async function lines(from, to) {
 	const answer = await ask(url, { headers: { Range: `bytes=${start}-${to - 1}` } });
 	if (answer.status !== 206 || !cursor || !sameLog(answer.cursor, cursor)) {
 		check();
-		throw Error('gone');
+		throw Error('The log has changed.');
 	}
 	const cut = from > 0 ? answer.bytes.indexOf(10) + 1 || to : 0;
 	return linesOf(answer.bytes.subarray(cut), start + cut);

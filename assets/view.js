@@ -60,7 +60,7 @@ export function settle() {
 	follow();
 	if (following) unseen = 0;
 	else back = false;
-	missed = back && left?.length < start();
+	missed = back && left?.length < start() && left.length;
 	newer.hidden = following && !missed;
 	newer.textContent = missed ? 'New since you left ↑' : `${['Newest', '1 new line'][unseen] ?? `${unseen} new lines`} ↓`;
 	if (following && log.cursor && !document.hidden) remember(SEEN, log.token(log.cursor));

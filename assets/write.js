@@ -1,5 +1,5 @@
-// What one writes. A message goes out with the cursor that was the newest when it was written,
-// unchanged, until it is answered: so a repeat is harmless, in any tab.
+// What one writes goes out with the cursor that was the newest then, unchanged, until it is
+// answered: so a repeat is harmless, in any tab.
 
 import * as log from './log.js';
 import { element, messageElement, ownName, parts, recall, recallData, remember, remembering, room } from './page.js';
@@ -39,12 +39,11 @@ export function show(reason) {
 	follow();
 }
 
-const button = (label, act, item) => element('button', { type: 'button', id: label + item.key, onclick: () => act(item) }, label);
+const button = (label, act, item) => element('button', { type: 'button', id: label + item.key, onclick: () => message.focus(act(item)) }, label);
 
 function edit(item) {
 	remove(item);
 	write([item.message, message.value].filter(Boolean).join('\n'));
-	message.focus();
 }
 
 function write(text) {
@@ -170,8 +169,8 @@ export async function flush() {
 		}
 	} catch (error) {
 		timer = setTimeout(flush, log.pauseAfter(failures++));
-		show(error.message);
-		log.check(!error.message);
+		show(error.message || (failures > 1 && 'Not sent yet.'));
+		log.check(!error.message && failures < 2);
 	} finally {
 		busy = false;
 	}
@@ -203,10 +202,10 @@ function posted(item, cursor) {
 	setTimeout(() => items.includes(item) && log.check(), log.POLL_MS / 3);
 }
 
-// The cursor is of another log, or too far back: an earlier attempt may stand after it.
+// Of another log, or too far back: an earlier attempt may stand after it.
 async function renew(item, now) {
 	const then = log.cursorOf(item.after);
-	const wanted = `${item.username}: ${item.message.replace(/\r\n|[\r\n\v\f\u0085\u2028\u2029]/g, '⏎')}`;
+	const wanted = `${item.username}: ${item.message.replace(/\r\n|[\n-\r\u0085\u2028\u2029]/g, '⏎')}`;
 	for (let from = log.sameLog(then, now) ? then.length : now.length; from < now.length; ) {
 		const found = await log.lines(from, Math.min(from + SEARCH_BYTES, now.length));
 		const line = found.find(({ text }) => text.slice('[2018-02-25 14:00:51] '.length) === wanted);

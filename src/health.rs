@@ -12,7 +12,11 @@ const ANSWER_BYTES_MAX: u64 = 4096;
 /// The URL of the server that listens on this address of this machine.
 pub fn url_of(listen: &str) -> String {
     // An address that stands for all is asked on this machine.
-    let local = listen.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
+    let local = match (listen.strip_prefix("0.0.0.0:"), listen.strip_prefix("[::]:")) {
+        (Some(port), _) => format!("127.0.0.1:{port}"),
+        (_, Some(port)) => format!("[::1]:{port}"),
+        _ => listen.to_owned(),
+    };
     format!("http://{local}/-/health")
 }
 
@@ -67,6 +71,7 @@ mod tests {
     fn an_address_for_all_is_asked_on_this_machine() {
         assert_eq!(url_of("0.0.0.0:8080"), "http://127.0.0.1:8080/-/health");
         assert_eq!(url_of("[::]:80"), "http://[::1]:80/-/health");
+        assert_eq!(url_of("10.0.0.0:80"), "http://10.0.0.0:80/-/health");
         assert_eq!(url_of("localhost:80"), "http://localhost:80/-/health");
     }
 

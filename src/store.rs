@@ -1,7 +1,7 @@
 //! The store: where the logs are kept, and what that owes to those who use it.
 //!
-//! A store keeps one append-only log a room. Appending is durable before it
-//! returns; reading gives whole lines only; a log may be replaced by another one
+//! A store keeps one append-only log a room. A post is durable before it is
+//! acknowledged; reading gives whole lines only; a log may be replaced by another one
 //! at any time (removed, rotated), and other servers append to it too.
 
 pub mod appending;
@@ -123,7 +123,7 @@ pub enum StoreError {
     OutOfReach(Cursor),
     /// Another program held the room's lock all the time; nothing was appended.
     Busy,
-    /// The line was written, but it is not known whether it is on the device.
+    /// It is not known whether the line is on the device, or in the database.
     Doubtful(Arc<str>),
     /// Anything else that the operating system said.
     Failed(Arc<str>),

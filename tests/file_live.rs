@@ -7,7 +7,8 @@ use common::live::{Live, append, framed, length, unquoted, without_notices};
 use common::run_tool;
 use common::screen::Screen;
 use common::server::{Server, encode};
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
 
 const LOG: &str = "/chat/room";
 
@@ -280,4 +281,30 @@ fn edited() {
         screen.read_until(&mut live, "gone ...\n").expect("no cut");
         assert_eq!(screen.log, text.as_bytes());
     });
+}
+
+/// A log that is edited in its place under a frame that is sent in part: the stream is cut, so that
+/// its reader comes again. The server panicked.
+#[test]
+fn edited_under_a_frame() {
+    let dir = TempDir::new();
+    append(&dir.file("room.log"), &b"a\n".repeat(100_000));
+    let server = Server::on(&dir);
+    let mut slow = Live::narrow(&server, LOG);
+    // Who reads all of it makes the server forget the frame.
+    let mut other = Live::lines(&server, "/chat/room?follow", &[]);
+    other.expect_bytes(&b"a\n".repeat(100_000));
+    let mut events = Live::events(&server, LOG, &[]);
+    (0..100_000).for_each(|_| drop(events.expect_line("a\n")));
+    let mut log = OpenOptions::new().write(true).open(dir.file("room.log")).expect("there");
+    log.seek(SeekFrom::Start(2)).expect("there");
+    log.write_all(&[b"ax".repeat(2_999), b"a\n".to_vec()].concat()).expect("edited");
+    drop(log);
+    let after = server.say("room", "omri", "after the edit");
+    events.expect_line(&after.line);
+    while let Ok(piece) = slow.piece() {
+        piece.expect("a cut, and no end in order");
+    }
+    let said = server.said().join("\n");
+    assert!(!said.contains("panicked"), "{said}");
 }

@@ -100,6 +100,7 @@ fn own_things() {
         assert!(asset.header("content-type").is_some_and(|is| is.starts_with(kind)), "{asset:?}");
         assert!(!asset.body.is_empty(), "{target}");
     }
+    refused(&server.send("GET", "/-/chat.js", &[("If-Match", "\"x\"")], b""), 412, &["If-Match"]);
 }
 
 /// `/-/` never collides with a room: `-` is a room like any other.

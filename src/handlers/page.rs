@@ -7,7 +7,7 @@ use crate::assets::{ASSETS, Asset, PAGE};
 use crate::body::Body;
 use crate::conditional::{Condition, condition};
 use crate::cursor::fnv1a;
-use crate::handlers::{NO_CACHE, Response, respond};
+use crate::handlers::{NO_CACHE, Response, TEXT, respond};
 use crate::name::RoomName;
 
 /// Scripts, styles and connections of this server only, and nothing inline. The page draws
@@ -94,7 +94,10 @@ pub fn asset(asset: &'static Asset, headers: &HeaderMap) -> Response {
     let mut response = match condition(headers, &etag) {
         Condition::Proceed => respond(StatusCode::OK, content_type, Body::Full(text.into())),
         Condition::NotModified => respond(StatusCode::NOT_MODIFIED, content_type, Body::empty()),
-        Condition::Failed => respond(StatusCode::PRECONDITION_FAILED, content_type, Body::empty()),
+        Condition::Failed => {
+            let sentence = "this file has another ETag than If-Match allows\n";
+            respond(StatusCode::PRECONDITION_FAILED, TEXT, Body::Full(sentence.into()))
+        }
     };
     response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
     response.headers_mut().insert(ETAG, etag);

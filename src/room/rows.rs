@@ -51,8 +51,7 @@ impl Room {
         self.latest().ok_or_else(|| StoreError::Failed("the room comes and goes".into()))
     }
 
-    /// What the watcher was told of this room, of which `before` was known when that
-    /// was asked.
+    /// What the watcher was told of this room, of which `before` was known then.
     pub async fn heard(&self, state: State, before: Option<Arc<Snapshot>>) {
         let Place::Rows(rows) = &self.place else { return };
         // Where something else was seen since, or it fails, the next look tells.

@@ -213,6 +213,20 @@ def test_02_where_one_left_off_is_found_however_much_is_new(server, browser, ope
     expect(back).to_be_hidden()
 
 
+def test_02_more_is_new_than_is_loaded_in_a_room_that_was_empty(server, browser, open_page):
+    """A button led to where one left off, which is no line, and said that there was no such line."""
+    context = browser()
+    page = open_page(context=context)
+    page.live()
+    page.tab.goto("about:blank")
+    server.fill("general", 130)
+    page.tab.goto(server.room_url("general"))
+    expect(page.texts.last).to_have_text("line 130")
+    expect(page.tab.locator("#newer")).to_be_hidden()
+    page.scroll(0)
+    expect(page.tab.locator(".new .text")).to_have_text("line 1")
+
+
 def test_02_all_is_new_in_a_room_that_was_empty(server, browser, open_page):
     """The cursor of an empty log was taken for one of another log."""
     context = browser()
@@ -297,3 +311,23 @@ def test_09_a_search_ends_with_its_panel_and_says_little(server, open_page):
     held[0].continue_()
     expect(page.tab.locator("#found")).to_have_text("Lines found: 0 and more.")
     assert len(held) == 1
+
+
+def test_09_a_search_in_a_log_that_is_replaced_says_nothing_untrue(server, open_page):
+    """It said that there was no connection."""
+    server.fill("general", 100)
+    page = open_page()
+    expect(page.lines).to_have_count(100)
+    page.tab.get_by_role("button", name="Find").click()
+    held, release = hold(page, lambda request: "range" in request.headers)
+    field = page.tab.get_by_label("Find in this room")
+    field.fill("line")
+    field.press("Enter")
+    page.until(lambda: held, "the first piece")
+    server.file("general").unlink()
+    server.append("general", "[2018-02-26 14:00:51] omri: another line\n")
+    release()
+    expect(page.tab.locator("#found")).to_have_text("Lines found: 0 so far. Try again.")
+    expect(page.texts).to_have_text(["another line"])
+    field.press("Enter")
+    expect(page.tab.locator("#found")).to_have_text("Lines found: 1.")

@@ -239,6 +239,28 @@ def test_another_answer_than_the_servers_changes_nothing(server, open_page):
     assert next(answers, None) is None
 
 
+def test_13_where_only_posts_fail_they_are_not_repeated_without_end(server, open_page):
+    """Whenever reading went well it posted again at once, a hundred times a second, and said nothing."""
+    page = open_page("general", "omri")
+    page.live()
+    attempts = []
+
+    def refuse(route):
+        attempts.append(route)
+        route.fulfill(status=403, body="not from here")
+
+    page.tab.route("**/chat/general", lambda route: refuse(route) if route.request.method == "POST" else route.continue_())
+    page.say("patience")
+    expect(page.pending.locator(".note")).to_have_text("Not sent yet.")
+    page.tab.wait_for_timeout(3000)
+    assert 2 <= len(attempts) <= 5
+    expect(page.away).to_be_hidden()
+    page.tab.unroute("**/chat/general")
+    expect(page.texts).to_have_text(["patience"])
+    expect(page.pending).to_have_count(0)
+    assert server.messages("general") == ["omri: patience"]
+
+
 def test_a_store_that_cannot_take_it_says_so_and_is_asked_again(server, open_page):
     page = open_page("general", "omri")
     # No directory, no append.
@@ -310,3 +332,5 @@ def test_12_the_focus_stays_on_a_button_of_a_waiting_message(server, open_page):
     held[0].fulfill(status=502, headers={"Server-Name": "x"}, body="not now")
     expect(page.pending.get_by_text("not now")).to_be_visible()
     expect(edit).to_be_focused()
+    page.pending.get_by_role("button", name="Discard").press("Enter")
+    expect(page.message).to_be_focused()

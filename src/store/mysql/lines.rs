@@ -79,9 +79,9 @@ async fn append_once(
     let State { room, cursor: now } = to.lock(conn).await?;
     let epoch = if at.length == 0 { Epoch::of(lines) } else { at.epoch };
     let end = Cursor { epoch, length: at.length + lines.len() as u64 };
-    // At the end: by an attempt whose answer was lost.
-    let there = now == end;
-    if there || now.length != at.length || (at.length > 0 && now.epoch != at.epoch) {
+    // By an attempt whose answer was lost, if they are these lines.
+    let there = now == end && rows::read(conn, room, at.length..end.length).await? == lines;
+    if now.length != at.length || (at.length > 0 && now.epoch != at.epoch) {
         end_with(conn, "ROLLBACK").await?;
         return Ok(session.gives(there.then_some(end)));
     }
