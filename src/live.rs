@@ -64,8 +64,8 @@ struct Subscriber {
     tail: Option<u64>,
     /// Everything before this is sent.
     at: Cursor,
-    /// The log that it was sent of; `None` where that is not known.
-    log: Option<LogId>,
+    /// The log that it was sent of, and its number; `None` where that is not known.
+    log: Option<(LogId, u64)>,
     /// Whether what is known of the log could not be read: the store is to be asked.
     in_doubt: bool,
     /// Whether a line begins there: only then can an event of another kind come.
@@ -295,19 +295,27 @@ impl Subscriber {
             || (self.at.epoch == now.cursor.epoch
                 && end <= now.cursor.length
                 && self.partial.is_none_or(same_log));
-        let replaced = self.log.is_some() && self.log != now.id();
+        let log = now.id().zip(now.log().map(|log| log.number()));
+        let replaced = self.log.is_some() && self.log != log;
         let fits = fits
             && match now.id() {
-                // It may be a copy that goes on where the other one ended.
-                Some(LogId::File(_)) if replaced => {
+                // It may be a copy that goes on where the other one ended, or be edited.
+                Some(id @ LogId::File(_)) if replaced && !self.is_in_the_middle_of(id) => {
                     Box::pin(now.is_line_end(self.at.length)).await?
                 }
+                Some(LogId::File(_)) => true,
                 _ => end == 0 || !replaced,
             };
         if fits {
-            self.log = now.id();
+            self.log = log;
         }
         Ok(fits)
+    }
+
+    /// Whether a line of this file is sent in part.
+    fn is_in_the_middle_of(&self, id: LogId) -> bool {
+        let in_a_line = !self.line_start || self.partial.is_some();
+        in_a_line && self.log.is_some_and(|(known, _)| known == id)
     }
 
     /// Where the stream begins in another log.
@@ -325,7 +333,7 @@ impl Subscriber {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.at = Cursor { length: start, ..now.cursor };
-        self.log = now.id();
+        self.log = now.id().zip(now.log().map(|log| log.number()));
         if self.kind == Kind::Events {
             self.notice = self.event("reset", self.at);
         }

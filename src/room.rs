@@ -21,9 +21,7 @@ use crate::metrics::Metrics;
 use crate::room::commit::Commits;
 use crate::store::file::look::{self, Glance, Look};
 use crate::store::place::Place;
-use crate::store::snapshot::Snapshot;
-#[cfg(feature = "mysql")]
-use crate::store::snapshot::Source;
+use crate::store::snapshot::{Snapshot, Source};
 use crate::store::window::Usage;
 use crate::store::{StoreError, blocking, lock};
 
@@ -211,6 +209,10 @@ impl Room {
         match seen.snapshot.as_ref().map(|known| &known.source) {
             #[cfg(feature = "mysql")]
             Some(Source::Rows(log)) => log.close(),
+            Some(Source::File(open)) => {
+                open.log.close();
+                seen.snapshot = None;
+            }
             _ => seen.snapshot = None,
         }
         drop(seen);
@@ -218,6 +220,11 @@ impl Room {
         let bytes: usize = frames.iter().map(|frame| frame.size()).sum();
         self.shared.usage.bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
         self.commits.close();
+    }
+
+    /// Whether it knows what no other room of its name would: what a failed sync left.
+    pub fn has_to_stay(&self) -> bool {
+        self.commits.are_open()
     }
 
     /// Counts a stream more, or one less.

@@ -130,7 +130,9 @@ impl Rooms {
         let usage = &self.shared.usage;
         let files = usage.files.load(Ordering::Relaxed) as u64;
         let bytes = usage.bytes.load(Ordering::Relaxed);
-        files > self.open_max as u64 * part / whole || bytes > MEMORY_BYTES_MAX * part / whole
+        // One to read and one to append.
+        let files_max = 2 * self.open_max as u64;
+        files > files_max * part / whole || bytes > MEMORY_BYTES_MAX * part / whole
     }
 
     /// Ready as soon as any room has a stream.
@@ -184,7 +186,7 @@ impl Drop for Watched {
 
 impl Map {
     /// Closes rooms, those first that were used longest ago, until it is enough, and
-    /// forgets those of them that nobody uses; where there are too many, a quarter.
+    /// forgets those of them that nobody uses; where there are too many, a quarter of all.
     fn sweep(&mut self, is_enough: impl Fn() -> bool) {
         let mut by_use: Vec<_> = self
             .rooms
@@ -193,19 +195,25 @@ impl Map {
             .collect();
         by_use.sort_unstable();
         let too_many = self.rooms.len() > self.sweep_at;
-        let least = if too_many { by_use.len().div_ceil(4) } else { 0 };
-        for (number, (_, name)) in by_use.into_iter().enumerate() {
-            if number >= least && is_enough() {
+        let mut to_forget = if too_many { by_use.len().div_ceil(4) } else { 0 };
+        for (_, name) in by_use {
+            let is_enough = is_enough();
+            if is_enough && to_forget == 0 {
                 break;
             }
-            if let Entry::Occupied(entry) = self.rooms.entry(name) {
-                entry.get().close();
-                if Arc::strong_count(entry.get()) == 1 {
-                    entry.remove();
-                }
+            let Entry::Occupied(entry) = self.rooms.entry(name) else { continue };
+            let is_used = Arc::strong_count(entry.get()) > 1 || entry.get().has_to_stay();
+            if is_enough && is_used {
+                continue;
+            }
+            entry.get().close();
+            if !is_used {
+                entry.remove();
+                to_forget = to_forget.saturating_sub(1);
             }
         }
-        self.sweep_at = IDLE_ROOMS_MAX.max(self.rooms.len() * 2);
+        // Those that stay are used; of the others there are never more than a third of them.
+        self.sweep_at = IDLE_ROOMS_MAX.max(self.rooms.len() * 4 / 3);
     }
 }
 
@@ -257,5 +265,23 @@ mod tests {
             Cursor { epoch: watched[39].room().latest().unwrap().cursor.epoch, length: LENGTH };
         assert!(first.latest().is_none() && first.is_still_at(end));
         assert_eq!(rooms.watched().len(), names.len());
+    }
+
+    /// However many rooms are asked for, few of those that nobody uses are known: it
+    /// was half as many again after each sweep.
+    #[test]
+    fn idle_rooms_are_forgotten() {
+        let scratch = Scratch::new();
+        let directory = Directory::open(&scratch.path("")).unwrap();
+        let rooms = Rooms::new(Store::Files(Arc::new(directory)), OPEN_ROOMS_MAX, None);
+        for watched in [0, 2 * IDLE_ROOMS_MAX] {
+            let name = |number: usize| RoomName::new(&format!("{watched}-{number}")).unwrap();
+            let _watched: Vec<_> = (0..watched).map(|number| rooms.watch(&name(number))).collect();
+            for number in watched..watched + 40_000 {
+                rooms.get(&name(number));
+                let known = lock(&rooms.map).rooms.len();
+                assert!(known <= 1 + IDLE_ROOMS_MAX.max(watched * 3 / 2), "{known} rooms");
+            }
+        }
     }
 }

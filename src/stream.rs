@@ -16,6 +16,9 @@ use tokio::time::{Sleep, sleep};
 
 use crate::handlers::App;
 
+/// What hyper answers by itself has a status, a date and a length.
+const BARE_ANSWER_BYTES_MAX: usize = 200;
+
 /// The fields and the body of an answer that is given without a service, after
 /// which the connection ends.
 pub fn own_answer(name: &str, sentence: &str) -> String {
@@ -51,7 +54,8 @@ impl Stream {
     /// What hyper answers to what it cannot read has neither our name nor a
     /// sentence; such an answer is replaced. It is always written in one piece.
     fn replaces(&self, answer: &[u8]) -> bool {
-        if !answer.starts_with(b"HTTP/1.1 4")
+        if answer.len() > BARE_ANSWER_BYTES_MAX
+            || !answer.starts_with(b"HTTP/1.1 4")
             || !answer.ends_with(b"\r\n\r\n")
             || memmem::find(answer, b"server-name: ").is_some()
         {
@@ -63,6 +67,7 @@ impl Stream {
             Some(b"431") => {
                 "the request's head is too large: 131072 bytes and 100 fields are allowed\n"
             }
+            Some(b"414") => "the request's target is too long: 65534 bytes are allowed\n",
             _ => "not a request of HTTP/1.1 or HTTP/1.0\n",
         };
         let ours = [status, own_answer(&self.app.name(), sentence).as_bytes()].concat();

@@ -5,7 +5,8 @@ mod common;
 
 use common::check::{created, parse_line, refused};
 use common::dir::TempDir;
-use common::server::{Server, catchat};
+use common::live::append;
+use common::server::{FORM, Server, catchat, form};
 use common::{eventually, skip, tool_command};
 use std::fs;
 use std::time::Duration;
@@ -22,7 +23,12 @@ struct Traced {
 impl Traced {
     /// Starts it, with faults injected as `strace` spells them.
     fn start(faults: &[&str]) -> Option<Traced> {
-        let (dir, trace) = (TempDir::new(), TempDir::new());
+        Traced::start_in(TempDir::new(), faults)
+    }
+
+    /// The same on a directory that is there.
+    fn start_in(dir: TempDir, faults: &[&str]) -> Option<Traced> {
+        let trace = TempDir::new();
         let allowed = tool_command("strace").args(["-o", "/dev/null", "true"]).status();
         if !allowed.expect("strace").success() {
             skip("nobody may trace a process here");
@@ -137,6 +143,35 @@ fn failed_sync() {
     let synced = find(&calls, again, &["fdatasync(", "room.log", "= 0"]);
     let answered = find(&calls, failed, &["HTTP/1.1 201"]);
     assert!(synced < answered, "acknowledged on top of what may be lost: {calls:#?}");
+}
+
+/// A line that a dead writer left unsynced, and whose sync fails when a post is to be told of it: it
+/// is written again before anybody is told, also when other rooms were used meanwhile.
+#[test]
+fn failed_sync_of_anothers_line() {
+    let dir = TempDir::new();
+    let log = dir.file("room.log");
+    append(&log, b"[2018-02-25 14:00:51] omri: first\n");
+    // Only calls about this file are seen, and fail: the first of each thread.
+    let path = log.to_str().expect("UTF-8");
+    let faults = ["-P", path, "-e", "inject=fdatasync:error=EIO:when=1"];
+    let Some(traced) = Traced::start_in(dir, &faults) else { return };
+    let after = traced.server.get(LOG).cursor();
+    append(&log, b"[2018-02-25 14:00:52] omri: left behind\n");
+    let after = format!("{}&after={}-{}", form("omri", "left behind"), after.epoch, after.length);
+    let mut client = traced.server.connect();
+    let mut post = || client.request("POST", LOG, &[FORM], after.as_bytes()).status;
+    assert_eq!(post(), 503);
+    // More rooms than a server knows when nobody uses them.
+    let mut other = traced.server.connect();
+    for number in 0..4_500 {
+        assert_eq!(other.request("GET", &format!("/chat/room{number}"), &[], b"").status, 200);
+    }
+    eventually("it is told of", || post() == 200);
+    let calls = traced.calls();
+    let failed = find(&calls, 0, &["fdatasync(", "room.log", "EIO"]);
+    let again = find(&calls, failed, &["write", "room.log", "left behind"]);
+    find(&calls, again, &["fdatasync(", "room.log", "= 0"]);
 }
 
 /// No line of a new room is acknowledged before the room's name is on the device.

@@ -59,6 +59,14 @@ struct Queue {
 }
 
 impl Commits {
+    /// Whether the file is in use, or has bytes to be written again.
+    pub fn are_open(&self) -> bool {
+        match self.appender.try_lock() {
+            Ok(appender) => appender.as_ref().is_some_and(Appender::is_in_doubt),
+            Err(_) => true,
+        }
+    }
+
     /// Closes the file, unless it is in use or has bytes to be written again.
     pub fn close(&self) {
         if let Ok(mut appender) = self.appender.try_lock()
@@ -235,10 +243,14 @@ impl Room {
         if written.bytes > 0 && self.is_watched() {
             self.refresh();
         }
-        let synced = match slot.as_mut() {
-            Some(appender) if written.bytes > 0 || batch.confirms_others() => {
-                appender.sync(path, written.start).map_err(StoreError::from)
-            }
+        if let Some(appender) = slot.as_mut() {
+            appender.count_in(&self.shared.usage);
+        }
+        // Also what others have written is synced before anybody is told of it.
+        let own = (written.bytes > 0).then_some(written.start);
+        let unsynced = [own, batch.confirmed_from()].into_iter().flatten().min();
+        let synced = match (slot.as_mut(), unsynced) {
+            (Some(appender), Some(from)) => appender.sync(path, from).map_err(StoreError::from),
             _ => Ok(()),
         };
         drop(slot);

@@ -156,9 +156,14 @@ impl Batch {
         })
     }
 
-    /// Whether anybody is to be told of a line that was there before.
-    pub fn confirms_others(&self) -> bool {
-        self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::There(_)))
+    /// Where the first line begins that was there before and that somebody is to be
+    /// told of; `None` where there is none.
+    pub fn confirmed_from(&self) -> Option<u64> {
+        let start = |outcome: &Outcome| match outcome {
+            Outcome::There(stored) => Some(stored.cursor.length - stored.line.len() as u64),
+            _ => None,
+        };
+        self.outcomes.iter().filter_map(start).min()
     }
 
     /// The answer for each: its line, or why it is not there.

@@ -192,7 +192,7 @@ impl Log {
     /// Where the last `lines` lines before `length` begin, as the store has them.
     pub async fn tail(&self, lines: u64, length: u64) -> Result<u64, StoreError> {
         match self.clone() {
-            Log::File(log) => blocking(move || log.tail(lines, length)).await,
+            Log::File(log) => log.tail(lines, length).await,
             #[cfg(feature = "mysql")]
             Log::Rows(log) => log.tail(lines, length).await,
         }

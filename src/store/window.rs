@@ -25,10 +25,28 @@ const WINDOW_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// dropped; read when it is time to close some.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// Files held open for reading.
+    /// Files held open, for reading or for appending.
     pub files: AtomicUsize,
     /// Bytes of logs held in memory.
     pub bytes: AtomicU64,
+}
+
+/// A file that is held open, counted as long as this lives.
+#[derive(Debug)]
+pub struct OpenFile(Arc<Usage>);
+
+impl OpenFile {
+    /// One file more.
+    pub fn counted_in(usage: &Arc<Usage>) -> OpenFile {
+        usage.files.fetch_add(1, Ordering::Relaxed);
+        OpenFile(usage.clone())
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        self.0.files.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The pieces of a log that are in memory: all from the first to the log's end.
@@ -120,8 +138,8 @@ impl Window {
     }
 
     /// Lets go of all that is in memory, but for what its last line was.
-    #[cfg(feature = "mysql")]
     pub fn clear(&mut self) {
+        #[cfg(feature = "mysql")]
         if let Some(last) = self.pieces.back() {
             let range = self.last_line();
             let line = &last[last.len() - (range.end - range.start) as usize..];

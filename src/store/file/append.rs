@@ -6,13 +6,16 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::cursor::{Cursor, EPOCH_BYTES, Epoch};
 use crate::store::StoreError;
 use crate::store::batch::Written;
 use crate::store::file::directory::{FileId, sync_parent};
+use crate::store::window::{OpenFile, Usage};
 
 /// How often a lock may turn out to be on a file that was just replaced.
 const REOPENS_MAX: u32 = 100;
@@ -59,6 +62,7 @@ pub struct Appender<M: Medium = File> {
     /// such a failure once and takes the pages for clean from then on, so they
     /// have to be written again before a later sync can mean anything.
     doubtful_from: Option<u64>,
+    open: Option<OpenFile>,
 }
 
 /// No length that a file can have.
@@ -122,6 +126,7 @@ impl<M: Medium> Appender<M> {
             epoch: Epoch::EMPTY,
             name_synced: false,
             doubtful_from: None,
+            open: None,
         })
     }
 
@@ -146,6 +151,11 @@ impl<M: Medium> Appender<M> {
             Some(from) => write_again(file, path, from, self.length),
             None => Ok(()),
         }
+    }
+
+    /// Has its file counted among those that are held open.
+    pub fn count_in(&mut self, usage: &Arc<Usage>) {
+        self.open.get_or_insert_with(|| OpenFile::counted_in(usage));
     }
 
     /// Whether a sync failed, and what it left in doubt is not written again yet.
@@ -235,27 +245,28 @@ fn write_again(file: &File, path: &Path, from: u64, to: u64) -> io::Result<()> {
 
 /// Where the last whole line before `size` ends: 0 where there is none.
 pub fn end_of_lines(file: &File, size: u64) -> io::Result<u64> {
-    nth_line_end_before(file, size, 1)
+    Ok(count_line_ends(file, 0..size, 1)?.0)
 }
 
-/// Where the `count`-th line end before `size`, counted from the back, stands:
-/// the offset after its `\n`, or 0 where there are fewer. Reads in blocks.
-pub fn nth_line_end_before(file: &File, size: u64, count: u64) -> io::Result<u64> {
-    let mut block = vec![0; SCAN_BYTES.min(size as usize)];
-    let (mut end, mut left) = (size, count);
-    while end > 0 && left > 0 {
-        let start = end.saturating_sub(SCAN_BYTES as u64);
+/// Counts line ends in this range, from the back, up to `count`: the offset after the
+/// last one that was counted and 0, or the range's start and how many are left to be
+/// counted before it. Reads in blocks.
+pub fn count_line_ends(file: &File, range: Range<u64>, count: u64) -> io::Result<(u64, u64)> {
+    let mut block = vec![0; SCAN_BYTES.min((range.end - range.start) as usize)];
+    let (mut end, mut left) = (range.end, count);
+    while end > range.start {
+        let start = end.saturating_sub(SCAN_BYTES as u64).max(range.start);
         let block = &mut block[..(end - start) as usize];
         file.read_exact_at(block, start)?;
         for at in memchr::memrchr_iter(b'\n', block) {
             left -= 1;
             if left == 0 {
-                return Ok(start + at as u64 + 1);
+                return Ok((start + at as u64 + 1, 0));
             }
         }
         end = start;
     }
-    Ok(0)
+    Ok((end, left))
 }
 
 /// The epoch of a log of this length.

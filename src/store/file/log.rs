@@ -4,19 +4,20 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use hyper::body::Bytes;
 
 use crate::cursor::Cursor;
-use crate::store::file::append::{nth_line_end_before, read_start};
+use crate::store::file::append::{count_line_ends, read_start};
 use crate::store::file::directory::FileId;
-use crate::store::window::{LINES_BYTES, PIECE_BYTES, Usage, Window, next_number};
-use crate::store::{StoreError, lock};
+use crate::store::window::{LINES_BYTES, OpenFile, PIECE_BYTES, Usage, Window, next_number};
+use crate::store::{StoreError, blocking, lock};
 
 /// The longest line that is read whole, in bytes: what is longer is no line of a chat.
 const LINE_BYTES_MAX: u64 = 64 * LINES_BYTES;
+/// How much one step of a search for lines reads, in bytes.
+const TAIL_BYTES: u64 = 4 * 1024 * 1024;
 /// How much of the log's start is compared to tell that it is still the same.
 const HEAD_BYTES: u64 = 256;
 
@@ -33,24 +34,37 @@ pub struct Log {
     /// The log's first bytes, up to [`HEAD_BYTES`]. Locked after the window.
     head: Mutex<Vec<u8>>,
     window: Mutex<Window>,
-    usage: Arc<Usage>,
+    _open: OpenFile,
 }
 
 impl Log {
     /// The log of this length in this file, its last piece in memory. Blocks.
     pub fn new(file: File, id: FileId, length: u64, usage: &Arc<Usage>) -> io::Result<Log> {
         let head = read_start(&file, length.min(HEAD_BYTES) as usize)?;
-        usage.files.fetch_add(1, Ordering::Relaxed);
         let number = next_number();
         let (head, window) = (Mutex::new(head), Mutex::new(Window::new(length, usage)));
-        let log = Log { file, id, number, head, window, usage: usage.clone() };
+        let log = Log { file, id, number, head, window, _open: OpenFile::counted_in(usage) };
         log.load(length.saturating_sub(1), length)?;
         Ok(log)
     }
 
-    /// Where the last `lines` lines before `length` begin. Blocks, as it reads the file.
-    pub fn tail(&self, lines: u64, length: u64) -> io::Result<u64> {
-        nth_line_end_before(&self.file, length, lines.saturating_add(1))
+    /// Where the last `lines` lines before `length` begin. Reads the file in steps, so
+    /// that whoever asks for very many holds up nobody else, and goes away with the
+    /// last of them.
+    pub async fn tail(self: Arc<Log>, lines: u64, length: u64) -> Result<u64, StoreError> {
+        let (mut end, mut left) = (length, lines.saturating_add(1));
+        while left > 0 && end > 0 {
+            let log = self.clone();
+            let start = end.saturating_sub(TAIL_BYTES);
+            let step = move || count_line_ends(&log.file, start..end, left);
+            (end, left) = blocking(step).await?;
+        }
+        Ok(end)
+    }
+
+    /// Lets go of what is in memory; who has the log open goes on with its file.
+    pub fn close(&self) {
+        lock(&self.window).clear();
     }
 
     /// The bytes of this range that lie in its first piece, where they are in memory.
@@ -125,11 +139,5 @@ impl Log {
         let more = (HEAD_BYTES as usize).saturating_sub(head.len()).min(new.len());
         head.extend_from_slice(&new[..more]);
         Ok(Some(Cursor { length: known.length + new.len() as u64, ..known }))
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        self.usage.files.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -212,7 +212,7 @@ proptest! {
             prop_assert_eq!(&fs::read_to_string(&path).unwrap(), &expected);
             prop_assert!(expected.is_empty() || expected.ends_with('\n'));
         }
-        prop_assert_eq!(nth_line_end_before(&File::open(&path).unwrap(), expected.len() as u64, 1).unwrap(), expected.len() as u64);
+        prop_assert_eq!(count_line_ends(&File::open(&path).unwrap(), 0..expected.len() as u64, 1).unwrap().0, expected.len() as u64);
     }
 
     #[test]
@@ -221,7 +221,7 @@ proptest! {
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         fs::write(scratch.path("a.log"), &text).unwrap();
         let file = File::open(scratch.path("a.log")).unwrap();
-        let start = nth_line_end_before(&file, text.len() as u64, count + 1).unwrap() as usize;
+        let start = count_line_ends(&file, 0..text.len() as u64, count + 1).unwrap().0 as usize;
         let expected: String = lines.iter().skip(lines.len().saturating_sub(count as usize)).map(|line| format!("{line}\n")).collect();
         prop_assert_eq!(&text[start..], expected);
     }
