@@ -8,7 +8,7 @@ const PIECE_BYTES = 524_288;
 const MOST_HITS = 500;
 
 const { username, away, countdown, said, finder, found, hits, text: wanted, notify, sound } = parts;
-let lostAt; // 0 once reached
+let lostAt;
 let arrived = false;
 let server = parts['server-name'].textContent;
 let search = 0;
@@ -47,7 +47,7 @@ function say(text) {
 }
 
 function visit(cursor = log.cursorOf(location.hash)) {
-	if (cursor) view.goTo(cursor).catch(({ message }) => say(message ? 'There is no such line now.' : 'The server cannot be reached.'));
+	if (cursor?.length) view.goTo(cursor).catch(({ message }) => say(message ? 'There is no such line now.' : 'The server cannot be reached.'));
 }
 
 async function copy(text) {
@@ -87,7 +87,7 @@ function hit({ name, time, message }, end, pattern) {
 function count(found, before = unread) {
 	const others = found.map(({ text }) => parseLine(text)).filter(({ name }) => name !== ownName());
 	if (!document.hidden || !others.length) return;
-	showUnread(before + others.length);
+	showUnread(Math.max(unread, before + others.length));
 	if (sound.checked) ring();
 	const { name, message } = others.at(-1);
 	try {

@@ -1,4 +1,4 @@
-// Reading the log: its end, by a stream or polls, and any part.
+// Reading the log.
 
 const PAGE_LINES = 50; // more, and scrolling jerks
 const PAGE_BYTES = 8192;
@@ -9,12 +9,12 @@ const LIVE_POLL_MS = 3_600_000;
 const ANSWER_MS = 12_000;
 const FIRST_EVENT_MS = 4000; // later, a proxy holds it back
 const SILENCE_MS = 40_000; // the server pings every 15 s
-const STREAM_PAUSE_MS = 30_000; // after a useless one
+const STREAM_PAUSE_MS = 30_000;
 
 export const url = document.forms.composer.action;
-export let cursor; // of the newest line
+export let cursor;
 export let anew = true;
-export let retryAt = 0; // when away; 0 while trying
+export let retryAt = 0;
 
 let page;
 let request = new AbortController();
@@ -65,7 +65,6 @@ export async function follow(told) {
 		try {
 			if (!stream?.live || doubted) await catchUp();
 			failures = 0;
-			// A browser has six connections.
 			if (document.hidden) closeStream();
 			else if (!stream && Date.now() >= noStreamBefore) openStream();
 			page.reached(stream?.live);
@@ -122,11 +121,12 @@ async function catchUp() {
 	doubted = false;
 	if (anew) return open();
 	const { epoch, length } = cursor;
-	const headers = { Range: `bytes=${length}-${length + NEW_BYTES - 1}`, 'If-None-Match': `"${epoch}-${length}"` };
+	const headers = { Range: `bytes=${Math.max(0, length - 1)}-${length + NEW_BYTES - 1}`, 'If-None-Match': `"${epoch}-${length}"` };
 	const { status, server, bytes, cursor: now } = await ask(url, { headers }, request.signal);
 	if (status > 400 && status !== 416) throw Error();
 	if (!stream?.live) page.server(server);
-	if (status === 206 && sameLog({ epoch, length }, now) && now.length <= length + NEW_BYTES) take(linesOf(bytes, length), now.epoch);
+	const follows = status === 206 && sameLog({ epoch, length }, now) && (!length || bytes[0] === 10);
+	if (follows && now.length <= length + NEW_BYTES) take(linesOf(bytes.subarray(length && 1), length), now.epoch);
 	else if (status !== 304) await open();
 }
 
@@ -158,7 +158,7 @@ function openStream() {
 		act(data, cursorOf(lastEventId));
 	});
 	on('server', page.server);
-	on('reset', reopen);
+	on('reset', () => endStream((anew = true)));
 	on('ping', (data) => data !== token(cursor) && check());
 	on('message', (text, at) => at && take([{ text, start: cursor.length, end: at.length }], at.epoch));
 	mine.onerror = () => stream === mine && endStream();

@@ -5,7 +5,7 @@ import { lineElement, ownName, parts, recall, remember, room, spelt } from './pa
 import { reap } from './write.js';
 
 const KEPT_LINES = 500;
-const NEAR_END_PX = 100; // nearer, it follows new lines
+const NEAR_END_PX = 100;
 const NEAR_EDGE_PX = 1200;
 const GROUP_MS = 300_000;
 const SEEN = `catchat:seen:${room}`;
@@ -15,7 +15,7 @@ const days = new Intl.DateTimeFormat(undefined, { dateStyle: 'full' });
 let following = true;
 let epoch;
 export let left = log.cursorOf(recall(SEEN)); // where the reader did
-export let missed; // above what is loaded
+export let missed;
 let back = true;
 let unseen = 0;
 let scrolledTo = 0;
@@ -173,9 +173,9 @@ async function more() {
 	reading = true;
 	const edge = up ? start : end;
 	const at = edge();
-	const found = await log.around(at, !up).catch(() => []);
+	const found = await log.around(at, !up).catch(() => new Promise((resolve) => setTimeout(resolve, 2000)));
 	reading = false;
-	if (edge() !== at || !found.length) return;
+	if (edge() !== at || !found?.length) return found || more();
 	steady(() => {
 		insert(found, up && lines.firstChild);
 		trim(!up);
@@ -195,7 +195,7 @@ new ResizeObserver(() => {
 	settle();
 }).observe(scroller);
 
-// Arrows walk along the lines, so that these are one stop of Tab.
+// So that the lines are one stop of Tab.
 scroller.onkeydown = (event) => {
 	const step = { ArrowUp: 'previous', ArrowDown: 'next' }[event.key];
 	const from = document.activeElement.closest('.line');

@@ -32,7 +32,7 @@ export function show(reason) {
 		node.dataset.time = Date.now();
 		const note = refused ?? (!posted && reason);
 		if (note) node.append(element('p', { className: 'note', role: 'status' }, note));
-		if (refused) node.append(element('p', { className: 'choice' }, button('Edit', edit, item), ' ', button('Discard', remove, item)));
+		if (note) node.append(element('p', { className: 'choice' }, button('Edit', edit, item), ' ', button('Discard', remove, item)));
 		return node;
 	}));
 	document.getElementById(id)?.focus();
@@ -128,7 +128,9 @@ document.onkeydown = (event) => {
 	message.focus();
 };
 
-names.onpointerdown = (event) => event.preventDefault(); // the field keeps the focus
+// Another tab is done with it.
+onstorage = ({ key, newValue }) => newValue ?? items.filter((item) => item.key === key).forEach(remove);
+names.onpointerdown = (event) => event.preventDefault();
 names.onclick = ({ target }) => target !== names && take(target.textContent);
 message.oninput = complete;
 message.onblur = () => offer();
@@ -213,6 +215,7 @@ async function renew(item, now) {
 		from = found.at(-1)?.end ?? from + SEARCH_BYTES;
 	}
 	save(item, log.token(now));
+	throw Error();
 }
 
 function seen() {

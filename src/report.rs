@@ -5,13 +5,28 @@ use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Writes one line, control characters escaped so that nothing can forge another.
+/// Writes one line, control characters escaped so that nothing can forge another, and
+/// without the password of a URL, which may stand where another argument was meant.
 pub fn line(text: impl Display) {
     let mut out = String::from("catchat: ");
     // Writing to a String cannot fail; where standard error is closed, nobody reads it.
     let _ = write!(Escaped(&mut out), "{text}");
+    let mut out = without_passwords(&out);
     out.push('\n');
     let _ = io::stderr().lock().write_all(out.as_bytes());
+}
+
+/// The text, with what stands between `://` and the last `@` of each word left out.
+fn without_passwords(text: &str) -> String {
+    let mut words = text.split_inclusive([' ', '"', '\'']).map(|word| {
+        match (word.split_once("://"), word.rsplit_once('@')) {
+            (Some((scheme, rest)), Some((_, host))) if rest.contains('@') => {
+                format!("{scheme}://…@{host}")
+            }
+            _ => word.to_owned(),
+        }
+    });
+    words.by_ref().collect()
 }
 
 /// Escapes the control characters of what is written to it.
@@ -55,6 +70,23 @@ pub fn store_error(place: impl Display, error: impl Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_are_left_out() {
+        for (text, told) in [
+            (
+                "unknown command \"mysql://u:se@cret@db:1/x\": no",
+                "unknown command \"mysql://…@db:1/x\": no",
+            ),
+            ("FILE=mysql://u:secret@db/x: not there", "FILE=mysql://…@db/x: not there"),
+            (
+                "http://localhost:80/: refused, by omri@host",
+                "http://localhost:80/: refused, by omri@host",
+            ),
+        ] {
+            assert_eq!(without_passwords(text), told);
+        }
+    }
 
     #[test]
     fn control_characters_are_escaped() {

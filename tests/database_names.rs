@@ -4,7 +4,7 @@
 mod common;
 
 use common::client::Response;
-use common::database::{DatabaseServer, tested_server};
+use common::database::{Database, DatabaseServer, OwnServer, tested_server};
 use common::live::Live;
 use common::poster::each_once;
 use common::server::{Server, Setup};
@@ -217,4 +217,16 @@ fn kept_where_nobody_took_it() {
     });
     assert_eq!(names([&server, &Server::on(&store)]), ["alpha", "bravo"]);
     assert_eq!(said(&server), [""; 0]);
+}
+
+/// Where a database goes by its name in any case, a server of each spelling has a name of its own:
+/// both were called alpha.
+#[test]
+fn the_database_in_another_case() {
+    let own = OwnServer::start_with(&["--lower-case-table-names=1"]);
+    let database = Database::new(&own.url);
+    let (url, name) = (database.url(), database.name());
+    let first = Server::on(&url);
+    let second = Server::on(url.replace(name, &name.to_uppercase()));
+    assert_eq!(names([&first, &second]), ["alpha", "bravo"]);
 }

@@ -9,7 +9,7 @@ use common::server::Server;
 use std::fs;
 
 /// Settings of a whole server that change what statements mean, or when they take place.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("autocommit", "0"),
     ("completion_type", "'CHAIN'"),
     ("sql_mode", "''"),
@@ -17,6 +17,7 @@ const SETTINGS: [(&str, &str); 7] = [
     ("sql_mode", "'TRADITIONAL'"),
     ("time_zone", "'+05:00'"),
     ("character_set_server", "latin1"),
+    ("sql_select_limit", "2"),
 ];
 
 /// Those that only MariaDB has.

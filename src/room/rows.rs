@@ -1,7 +1,9 @@
 //! A room of a database: what is asked of it, and what is heard of it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
 
 use crate::cursor::Cursor;
 use crate::name::RoomName;
@@ -15,6 +17,8 @@ use crate::store::place::Place;
 use crate::store::snapshot::{Snapshot, Source};
 use crate::store::{StoreError, lock};
 
+/// How long the next posts wait until this server's readers see the last ones.
+const TAKE_OVER_WAIT: Duration = Duration::from_millis(200);
 /// How often a state is asked for again because another one was seen meanwhile.
 const ASK_TRIES: u32 = 3;
 
@@ -107,15 +111,14 @@ impl Room {
         loop {
             let began = Instant::now();
             let waiting = self.take_waiting();
-            let (batch, written) = match rows.commit(&waiting).await {
-                Ok(Committed { batch, written, room }) => {
-                    self.take_over(rows, room, &batch, &written).await;
-                    (batch, written)
-                }
-                Err(error) => (Batch::default(), Written::nothing(error)),
+            let (batch, written, room) = match rows.commit(&waiting).await {
+                Ok(Committed { batch, written, room }) => (batch, written, room),
+                Err(error) => (Batch::default(), Written::nothing(error), 0),
             };
-            let posts = waiting.len();
+            let (posts, lines) = (waiting.len(), batch.lines.clone());
             self.settle(waiting, batch, &written, None, began);
+            // Where it takes longer, the next look tells.
+            let _ = timeout(TAKE_OVER_WAIT, self.take_over(rows, room, &lines, &written)).await;
             if !self.goes_on(posts) {
                 return;
             }
@@ -123,7 +126,7 @@ impl Room {
     }
 
     /// Has readers and streams of this server see the lines that were just stored.
-    async fn take_over(&self, rows: &Rows, room: u64, batch: &Batch, written: &Written) {
+    async fn take_over(&self, rows: &Rows, room: u64, lines: &[u8], written: &Written) {
         if written.bytes == 0 {
             return;
         }
@@ -131,7 +134,7 @@ impl Room {
         let state = State { room, cursor: Cursor { epoch: written.epoch, length } };
         let mut known = self.latest();
         if let Some(log) = known.as_deref().and_then(|known| log_of(known, state))
-            && !log.take(written.start, &batch.lines).await
+            && !log.take(written.start, lines).await
         {
             // Under the room's lock the log was another one than it was here.
             lock(&self.seen).snapshot.take_if(|seen| is_same(Some(seen), known.as_ref()));

@@ -61,7 +61,7 @@ const IDLE_WAIT: Duration = Duration::from_secs(15);
 const SESSION: [&str; 2] = [
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION', autocommit = 1, \
      completion_type = 0, innodb_lock_wait_timeout = 5, lock_wait_timeout = 5, \
-     wait_timeout = 20, time_zone = '+00:00'",
+     wait_timeout = 20, sql_select_limit = 18446744073709551615, time_zone = '+00:00'",
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
 ];
 

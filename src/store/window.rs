@@ -54,6 +54,8 @@ impl Drop for OpenFile {
 pub struct Window {
     /// The number of the first piece: its offset divided by [`PIECE_BYTES`].
     first: u64,
+    /// Where the log ends of which nothing is in memory.
+    length: u64,
     pieces: VecDeque<Bytes>,
     usage: Arc<Usage>,
     /// What was last in memory, when nothing is any more.
@@ -75,6 +77,7 @@ impl Window {
         let first = length.div_ceil(PIECE_BYTES);
         Window {
             first,
+            length,
             pieces: VecDeque::new(),
             usage: usage.clone(),
             #[cfg(feature = "mysql")]
@@ -110,8 +113,10 @@ impl Window {
     /// [`Window::missing`] gave it. Where the window has changed, nothing happens.
     pub fn prepend(&mut self, range: Range<u64>, bytes: &[u8]) {
         let offset = self.first * PIECE_BYTES;
-        let fits = range.end == offset
-            || (self.pieces.is_empty() && range.end.div_ceil(PIECE_BYTES) == self.first);
+        let fits = match self.pieces.is_empty() {
+            true => range.end == self.length && self.is_remembered(range.start, bytes),
+            false => range.end == offset,
+        };
         if !fits || bytes.len() as u64 != range.end - range.start {
             return;
         }
@@ -137,6 +142,22 @@ impl Window {
         self.pieces.is_empty()
     }
 
+    /// Whether these bytes, which begin at `start`, have the last line that was in
+    /// memory, should it lie in them.
+    #[cfg(feature = "mysql")]
+    fn is_remembered(&self, start: u64, bytes: &[u8]) -> bool {
+        let Some(last) = &self.forgotten else { return true };
+        let inside = |at: u64| at.checked_sub(start).and_then(|at| usize::try_from(at).ok());
+        let line = inside(last.range.start).zip(inside(last.range.end));
+        let line = line.and_then(|(from, to)| bytes.get(from..to));
+        line.is_none_or(|line| fnv1a(line) == last.hash)
+    }
+
+    #[cfg(not(feature = "mysql"))]
+    fn is_remembered(&self, _: u64, _: &[u8]) -> bool {
+        true
+    }
+
     /// Lets go of all that is in memory, but for what its last line was.
     pub fn clear(&mut self) {
         #[cfg(feature = "mysql")]
@@ -144,6 +165,9 @@ impl Window {
             let range = self.last_line();
             let line = &last[last.len() - (range.end - range.start) as usize..];
             self.forgotten = Some(LastLine { hash: fnv1a(line), range });
+        }
+        if !self.pieces.is_empty() {
+            self.length = self.end();
         }
         let held: usize = self.pieces.iter().map(Bytes::len).sum();
         self.usage.bytes.fetch_sub(held as u64, Ordering::Relaxed);
@@ -156,6 +180,7 @@ impl Window {
     pub fn restart(&mut self, length: u64) {
         self.clear();
         self.first = length.div_ceil(PIECE_BYTES);
+        self.length = length;
     }
 
     /// Where the last known line is, or what of it is in the last piece; empty where
@@ -228,6 +253,25 @@ impl Drop for Window {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// A reader that began before the log grew and was let go of: what it puts back
+    /// would end before the log does.
+    #[test]
+    #[cfg(feature = "mysql")]
+    fn only_the_whole_end_comes_back() {
+        let log = b"first\nsecond\n";
+        let mut window = Window::new(6, &Arc::default());
+        window.prepend(window.missing(0, 6), &log[..6]);
+        window.append(&log[6..]);
+        window.clear();
+        window.prepend(window.missing(0, 6), &log[..6]);
+        assert!(window.is_empty() && window.last_line() == (6..13));
+        let other = b"first\nanother";
+        window.prepend(window.missing(0, 13), other);
+        assert!(window.is_empty(), "it has another last line");
+        window.prepend(window.missing(0, 13), log);
+        assert_eq!((window.end(), window.last_line()), (13, 6..13));
+    }
 
     proptest! {
         #[test]

@@ -63,6 +63,8 @@ impl DatabaseServer {
         let mut client = tool_command("mariadb");
         client.args(["--no-defaults", "--skip-ssl", "--protocol=tcp", "--connect-timeout=10"]);
         client.args(["--batch", "--skip-column-names", "--default-character-set=utf8mb4"]);
+        // Whatever the server is set to, it tells all.
+        client.arg("--init-command=SET sql_select_limit = 18446744073709551615");
         client.args(["--host", &self.host, "--port", &self.port, "--user", &self.user]);
         client.env("MYSQL_PWD", &self.password);
         client

@@ -25,6 +25,8 @@ use crate::store::mysql::{Pauses, STATEMENT_WAIT, random, within};
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 /// How long each statement may take at the least, for posts that waited for others.
 const ATTEMPT_WAIT: Duration = Duration::from_secs(2);
+/// How long the beginning of a transaction may take.
+const BEGIN_WAIT: Duration = Duration::from_secs(1);
 /// How long a transaction whose answer was lost is looked for.
 const LOOK_WAIT: Duration = Duration::from_secs(5);
 
@@ -132,7 +134,8 @@ impl Rows {
 
     /// Begins a transaction that holds the room's row, made where there is none.
     pub(super) async fn lock(&self, conn: &mut MySqlConnection) -> Result<State, Fault> {
-        raw_sql("START TRANSACTION").execute(&mut *conn).await?;
+        // It waits for no lock: a connection that is silent here is a dead one.
+        within(BEGIN_WAIT, end_with(conn, "START TRANSACTION")).await?;
         let statement = "SELECT id, length, epoch FROM rooms WHERE name = ? FOR UPDATE";
         for _ in 0..2 {
             let row = sqlx::query_as(statement).bind(self.name.as_str());
@@ -185,7 +188,7 @@ pub(super) async fn set_state(
     Ok(())
 }
 
-/// Ends the transaction with this statement.
+/// Begins or ends a transaction with this statement.
 pub(super) async fn end_with(
     conn: &mut MySqlConnection,
     statement: &'static str,

@@ -17,6 +17,8 @@ pub enum Fault {
     Away(String),
     /// Trying again does not help.
     Final(StoreError),
+    /// No line begins at this place of a log: the room was removed or written over.
+    Gap(u64),
 }
 
 /// Errors that say: another transaction went first
@@ -91,7 +93,7 @@ impl Fault {
 
     /// Whether trying again, for a while, may help.
     pub fn is_final(&self) -> bool {
-        matches!(self, Fault::Final(_))
+        matches!(self, Fault::Final(_) | Fault::Gap(_))
     }
 
     /// What a client is told when trying again has not helped.
@@ -99,6 +101,9 @@ impl Fault {
         match self {
             Fault::Conflict(text) | Fault::Away(text) => StoreError::Failed(text.into()),
             Fault::Final(error) => error,
+            Fault::Gap(place) => {
+                StoreError::Failed(format!("no line begins at {place} of the room's log").into())
+            }
         }
     }
 

@@ -156,7 +156,7 @@ impl Log {
         let ask = |mut session: Session| async {
             match rows::read(&mut session, self.room, last_line..end).await {
                 // No line ends there, or there is none: the database is well.
-                Err(Fault::Final(_)) => Ok(None),
+                Err(Fault::Gap(_)) => Ok(None),
                 read => Ok(Some(session.gives(read?))),
             }
         };
@@ -186,7 +186,7 @@ impl Log {
         let (known, end) = (window.last_line().end, start + lines.len() as u64);
         if window.is_empty() {
             // Whoever reads next brings it to memory, and compares.
-            return known <= start;
+            return known <= start || known >= end;
         }
         if known == start {
             window.append(lines);

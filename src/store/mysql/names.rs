@@ -155,7 +155,7 @@ async fn is_anothers(mysql: &MySql, name: &str) -> Result<bool, Fault> {
 async fn claim(mysql: &MySql, name: &str) -> Result<Option<MySqlConnection>, Fault> {
     let mut conn = connect(&mysql.address.options).await?;
     let claimed = within(STATEMENT_WAIT, async {
-        Ok((mysql.galera || lock(mysql, name, &mut conn).await?)
+        Ok((mysql.galera || lock(name, &mut conn).await?)
             && register(mysql, name, &mut conn).await?)
     });
     let claimed = claimed.await?;
@@ -166,9 +166,12 @@ async fn claim(mysql: &MySql, name: &str) -> Result<Option<MySqlConnection>, Fau
     Ok(None)
 }
 
-async fn lock(mysql: &MySql, name: &str, conn: &mut MySqlConnection) -> Result<bool, Fault> {
+async fn lock(name: &str, conn: &mut MySqlConnection) -> Result<bool, Fault> {
     // A lock's name has 64 characters at the most, and is one of the whole server.
-    let place = format!("{}/{name}", mysql.address.database);
+    // A database may go by its name in any case.
+    let database = "SELECT IF(@@lower_case_table_names = 0, DATABASE(), LOWER(DATABASE()))";
+    let (database,): (String,) = sqlx::query_as(database).fetch_one(&mut *conn).await?;
+    let place = format!("{database}/{name}");
     let lock = format!("catchat-{:016x}", fnv1a(place.as_bytes()));
     let row: (Option<i64>,) =
         sqlx::query_as("SELECT GET_LOCK(?, 0)").bind(lock).fetch_one(conn).await?;

@@ -7,7 +7,6 @@ use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 use time::{Date, Month};
 
 use crate::line::{self, Line, USERNAME_CHARS_MAX};
-use crate::store::StoreError;
 use crate::store::mysql::fault::Fault;
 use crate::store::window::PIECE_BYTES;
 
@@ -128,13 +127,13 @@ pub async fn lines(
     for row in rows {
         let at = begin.start + out.len() as u64;
         if row.try_get::<u64, _>(0)? != at {
-            return Err(gap(at));
+            return Err(Fault::Gap(at));
         }
         out.extend_from_slice(row.try_get(1)?);
         out.push(b'\n');
     }
     match begin.start + (out.len() as u64) < begin.end {
-        true => Err(gap(begin.start + out.len() as u64)),
+        true => Err(Fault::Gap(begin.start + out.len() as u64)),
         false => Ok(out),
     }
 }
@@ -160,10 +159,10 @@ pub async fn read(
     .fetch_all(conn)
     .await?;
     let mut out = Vec::with_capacity((range.end - range.start) as usize);
-    let Some(&(mut at, _)) = rows.first() else { return Err(gap(range.start)) };
+    let Some(&(mut at, _)) = rows.first() else { return Err(Fault::Gap(range.start)) };
     for (place, mut line) in rows {
         if place != at {
-            return Err(gap(at));
+            return Err(Fault::Gap(at));
         }
         line.push(b'\n');
         let skip = range.start.saturating_sub(at).min(line.len() as u64) as usize;
@@ -172,14 +171,9 @@ pub async fn read(
         at += line.len() as u64;
     }
     match at < range.end {
-        true => Err(gap(at)),
+        true => Err(Fault::Gap(at)),
         false => Ok(out),
     }
-}
-
-/// Somebody has changed the tables by hand, or the room was removed meanwhile.
-fn gap(place: u64) -> Fault {
-    Fault::Final(StoreError::Failed(format!("no line begins at {place} of the room's log").into()))
 }
 
 #[cfg(test)]
