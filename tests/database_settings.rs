@@ -47,7 +47,7 @@ fn settings() {
         set(value);
         the_chat_is_the_same(&own, &format!("{name} = {value}"));
         match before.trim() {
-            number if number.parse::<u32>().is_ok() => set(number),
+            number if number.parse::<u64>().is_ok() => set(number),
             text => set(&format!("'{text}'")),
         }
     }
