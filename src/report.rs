@@ -16,11 +16,16 @@ pub fn line(text: impl Display) {
     let _ = io::stderr().lock().write_all(out.as_bytes());
 }
 
+/// What stands there in a sentence that tells how a URL is written.
+const EXAMPLE_LOGIN: &str = "USER:PASSWORD@";
+
 /// The text, with what stands between `://` and the last `@` of each word left out.
 fn without_passwords(text: &str) -> String {
     let mut words = text.split_inclusive([' ', '"', '\'']).map(|word| {
         match (word.split_once("://"), word.rsplit_once('@')) {
-            (Some((scheme, rest)), Some((_, host))) if rest.contains('@') => {
+            (Some((scheme, rest)), Some((_, host)))
+                if rest.contains('@') && !rest.starts_with(EXAMPLE_LOGIN) =>
+            {
                 format!("{scheme}://…@{host}")
             }
             _ => word.to_owned(),
@@ -78,6 +83,7 @@ mod tests {
                 "unknown command \"mysql://u:se@cret@db:1/x\": no",
                 "unknown command \"mysql://…@db:1/x\": no",
             ),
+            ("give mysql://USER:PASSWORD@HOST/", "give mysql://USER:PASSWORD@HOST/"),
             ("FILE=mysql://u:secret@db/x: not there", "FILE=mysql://…@db/x: not there"),
             (
                 "http://localhost:80/: refused, by omri@host",

@@ -106,6 +106,23 @@ fn mistyped_stores() {
     }
 }
 
+/// A URL that stands where something else is meant is told without its password.
+#[test]
+fn misplaced_stores() {
+    let store = "mysql://u:hunter2@127.0.0.1/x";
+    let listen = ["--listen", "127.0.0.1:0"];
+    for (args, env) in [
+        (&[store][..], &[][..]),
+        (&["serve", store], &[]),
+        (&["--listen", store], &[]),
+        (&["--name", store], &[]),
+        (&listen, &[("CATCHAT_STORE_FILE", store)]),
+    ] {
+        let said = fails(args, env, 2, &["127.0.0.1/x"]);
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
 /// What begins like a path is one, whatever it contains.
 #[test]
 fn odd_directories() {
