@@ -20,7 +20,7 @@ const LAG: Duration = Duration::from_millis(300);
 const LAG_MAX: Duration = Duration::from_millis(450);
 
 /// When a line that another server took is late, on a busy machine.
-const LATE: Duration = Duration::from_secs(2);
+const LATE: Duration = Duration::from_secs(5);
 
 /// Two servers that have read three lines, of which the last two are about to be lost.
 fn about_to_lose() -> (Database, [Server; 2], Vec<Posted>) {

@@ -26,7 +26,7 @@ const LAG_WAIT: Duration = Duration::from_millis(500);
 const LAG_MAX: Duration = Duration::from_millis(400);
 
 /// When it is told too late, on such a machine.
-const LATE: Duration = Duration::from_secs(3);
+const LATE: Duration = Duration::from_secs(10);
 
 /// A database, a replica of it, and a server on each.
 struct Pair {

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// Nobody posts to a room as fast as this while others search a whole log for lines.
-const PROMPT: Duration = Duration::from_secs(4);
+const PROMPT: Duration = Duration::from_secs(6);
 
 /// What 60 slow readers of 12 large logs may cost, in KiB: each had kept 8 MiB of its own.
 const SLOW_READERS: usize = 60;

@@ -83,8 +83,9 @@ def test_12_a_cursor_that_is_refused_again_and_again_is_not_repeated_without_end
 
     page.tab.route("**/chat/general", lambda route: refuse(route) if is_post(route.request) else route.continue_())
     page.say("hello")
+    page.until(lambda: len(attempts) > 1, "another attempt")
     page.tab.wait_for_timeout(4000)
-    assert 2 <= len(attempts) <= 6
+    assert len(attempts) <= 7
     page.tab.unroute("**/chat/general")
     expect(page.texts.last).to_have_text("hello")
 
