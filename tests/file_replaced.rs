@@ -5,7 +5,7 @@ mod common;
 use common::check::created;
 use common::dir::TempDir;
 use common::server::{Posted, Server};
-use common::{eventually, tool_command};
+use common::{DEADLINE, eventually, tool_command};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -223,20 +223,25 @@ fn rotated_again_and_again() {
     let server = Server::on(&dir);
     let posters = 4;
     let lines: Vec<String> = thread::scope(|scope| {
+        let (said, heard) = mpsc::channel();
         let posters: Vec<_> = (0..posters)
             .map(|poster| {
-                let server = &server;
+                let (server, said) = (&server, said.clone());
                 let say = move |number| {
-                    server.say("room", "omri", &format!("poster {poster} line {number}")).line
+                    let message = format!("poster {poster} line {number}");
+                    let line = server.say("room", "omri", &message).line;
+                    said.send(()).expect("heard");
+                    line
                 };
                 scope.spawn(move || (0..100).map(say).collect::<Vec<_>>())
             })
             .collect();
+        drop(said);
+        // Under the posts that follow, until nobody posts any more.
         let mut number = 0;
-        while posters.iter().any(|poster| !poster.is_finished()) {
+        while heard.recv_timeout(DEADLINE) != Err(mpsc::RecvTimeoutError::Disconnected) {
             let rotated = dir.file(&format!("room.log.{number}"));
             number += usize::from(fs::rename(dir.file("room.log"), rotated).is_ok());
-            thread::sleep(Duration::from_millis(3));
         }
         posters.into_iter().flat_map(|poster| poster.join().expect("posted")).collect()
     });

@@ -3,27 +3,21 @@
 //!
 //! The URL of what connects through it says `ssl-mode=DISABLED`: it looks at the bytes.
 
-use super::DEADLINE;
 use super::asked::{Asked, Talk};
+use super::{DEADLINE, eventually};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A packet of seven bytes, the first of a command: the query COMMIT.
 const COMMIT: &[u8] = b"\x07\0\0\0\x03COMMIT";
 
 /// The same for one byte: a ping.
 const PING: &[u8] = b"\x01\0\0\0\x0e";
-
-/// How much later than the cut a COMMIT arrives that was under way.
-const UNDER_WAY: Duration = Duration::from_millis(100);
-
-/// How long a COMMIT is kept that is cut late.
-const LATE: Duration = Duration::from_millis(1_100);
 
 /// How a connection is cut at a COMMIT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,6 +246,11 @@ fn close(server: &TcpStream, database: &TcpStream) {
     }
 }
 
+/// The second that the clock shows.
+fn second() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
 impl Connection {
     fn talk(&self) -> MutexGuard<'_, Talk> {
         self.talk.lock().expect("no panic while locked")
@@ -277,7 +276,8 @@ impl Connection {
                 None => {}
                 Some(Cut::Before) => return Ok(()),
                 Some(Cut::Late) => {
-                    thread::sleep(LATE);
+                    let began = second();
+                    eventually("another second", || second() > began);
                     return Ok(());
                 }
                 Some(Cut::Silent) => {
@@ -287,8 +287,10 @@ impl Connection {
                 Some(Cut::Answer) => self.silenced.store(true, Ordering::SeqCst),
                 Some(Cut::UnderWay) => {
                     self.silenced.store(true, Ordering::SeqCst);
-                    server.shutdown(Shutdown::Both)?;
-                    thread::sleep(UNDER_WAY);
+                    // Its end of the connection tells that the server knows.
+                    server.shutdown(Shutdown::Write)?;
+                    server.set_read_timeout(Some(DEADLINE))?;
+                    while matches!(server.read(&mut [0; 1024]), Ok(1..)) {}
                 }
             }
             self.talk().sends(sent, &mut shared.asked());

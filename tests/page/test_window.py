@@ -5,6 +5,7 @@ import time
 import urllib.parse
 import xml.etree.ElementTree
 
+import pytest
 from playwright.sync_api import expect
 
 from conftest import hold
@@ -213,28 +214,18 @@ def test_02_where_one_left_off_is_found_however_much_is_new(server, browser, ope
     expect(back).to_be_hidden()
 
 
-def test_02_more_is_new_than_is_loaded_in_a_room_that_was_empty(server, browser, open_page):
-    """A button led to where one left off, which is no line, and said that there was no such line."""
+@pytest.mark.parametrize("count", [3, 130], ids=["few", "more-than-are-loaded"])
+def test_02_all_is_new_in_a_room_that_was_empty(server, browser, open_page, count):
+    """The cursor of an empty log was taken for one of another log, or led to a line that is none."""
     context = browser()
     page = open_page(context=context)
     page.live()
     page.tab.goto("about:blank")
-    server.fill("general", 130)
+    server.fill("general", count)
     page.tab.goto(server.room_url("general"))
-    expect(page.texts.last).to_have_text("line 130")
+    expect(page.texts.last).to_have_text(f"line {count}")
     expect(page.tab.locator("#newer")).to_be_hidden()
     page.scroll(0)
-    expect(page.tab.locator(".new .text")).to_have_text("line 1")
-
-
-def test_02_all_is_new_in_a_room_that_was_empty(server, browser, open_page):
-    """The cursor of an empty log was taken for one of another log."""
-    context = browser()
-    page = open_page(context=context)
-    page.live()
-    page.tab.goto("about:blank")
-    server.fill("general", 3)
-    page.tab.goto(server.room_url("general"))
     expect(page.tab.locator(".new .text")).to_have_text("line 1")
 
 
