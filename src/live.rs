@@ -295,16 +295,16 @@ impl Subscriber {
             || (self.at.epoch == now.cursor.epoch
                 && end <= now.cursor.length
                 && self.partial.is_none_or(same_log));
-        let log = now.id().zip(now.log().map(|log| log.number()));
-        let replaced = self.log.is_some() && self.log != log;
+        let log = now.opened();
         let fits = fits
             && match now.id() {
-                // It may be a copy that goes on where the other one ended, or be edited.
-                Some(id @ LogId::File(_)) if replaced && !self.is_in_the_middle_of(id) => {
+                // It may be a copy that goes on where the other one ended, or be edited,
+                // also before the first look.
+                Some(id @ LogId::File(_)) if self.log != log && !self.is_in_the_middle_of(id) => {
                     Box::pin(now.is_line_end(self.at.length)).await?
                 }
                 Some(LogId::File(_)) => true,
-                _ => end == 0 || !replaced,
+                _ => end == 0 || self.log.is_none() || self.log == log,
             };
         if fits {
             self.log = log;
@@ -333,7 +333,7 @@ impl Subscriber {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.at = Cursor { length: start, ..now.cursor };
-        self.log = now.id().zip(now.log().map(|log| log.number()));
+        self.log = now.opened();
         if self.kind == Kind::Events {
             self.notice = self.event("reset", self.at);
         }

@@ -21,7 +21,7 @@ const EXAMPLE_LOGIN: &str = "USER:PASSWORD@";
 
 /// The text, with what stands between `://` and the last `@` of each word left out.
 fn without_passwords(text: &str) -> String {
-    let mut words = text.split_inclusive([' ', '"', '\'']).map(|word| {
+    let words = text.split_inclusive([' ', '"', '\'']).map(|word| {
         match (word.split_once("://"), word.rsplit_once('@')) {
             (Some((scheme, rest)), Some((_, host)))
                 if rest.contains('@') && !rest.starts_with(EXAMPLE_LOGIN) =>
@@ -31,7 +31,7 @@ fn without_passwords(text: &str) -> String {
             _ => word.to_owned(),
         }
     });
-    words.by_ref().collect()
+    words.collect()
 }
 
 /// Escapes the control characters of what is written to it.

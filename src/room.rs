@@ -224,7 +224,7 @@ impl Room {
 
     /// Whether it knows what no other room of its name would: what a failed sync left.
     pub fn has_to_stay(&self) -> bool {
-        self.commits.are_open()
+        self.commits.have_to_stay()
     }
 
     /// Counts a stream more, or one less.

@@ -60,7 +60,7 @@ struct Queue {
 
 impl Commits {
     /// Whether the file is in use, or has bytes to be written again.
-    pub fn are_open(&self) -> bool {
+    pub fn have_to_stay(&self) -> bool {
         match self.appender.try_lock() {
             Ok(appender) => appender.as_ref().is_some_and(Appender::is_in_doubt),
             Err(_) => true,

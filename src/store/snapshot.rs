@@ -93,6 +93,11 @@ impl Snapshot {
         }
     }
 
+    /// Which log it is, and the number that it was opened under.
+    pub fn opened(&self) -> Option<(LogId, u64)> {
+        self.id().zip(self.log().map(|log| log.number()))
+    }
+
     /// What the path of the log's file showed.
     pub fn glance(&self) -> Option<Glance> {
         match &self.source {
